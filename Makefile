@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+# What a person does with a checkout. `make` alone lists it; what a target
+# needs it sets up itself, and does nothing when that is there already.
+
+PYTHON  := /usr/bin/python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# BCC is Debian's and made for Debian's Python; PyPI has an unrelated `bcc`.
+PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
+	ethtool iputils-ping ca-certificates
+DEV_PACKAGES := iperf3 nftables tcpdump vagrant vagrant-libvirt
+APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+
+LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
+BASH_SCRIPT := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cipu-xdp
+ZSH_SCRIPT  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cipu-xdp
+FISH_SCRIPT := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cipu-xdp.fish
+INSTALLED   := $(LAUNCHER) $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
+# A line of the launcher: what has it was put there by `make install`.
+MARK        := Put here by make install of cipu-xdp
+
+SHELL := /bin/bash
+.SHELLFLAGS := -e -u -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench \
+	install uninstall clean distclean packages packages-dev
+
+# $(call need,PACKAGE...): install what is missing, and ask apt only then.
+define need
+missing=$$(for package in $(1); do \
+	dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null \
+	| grep -qx installed || echo $$package; done); \
+if [ -n "$$missing" ]; then \
+	$(SUDO) $(APT) update; \
+	$(SUDO) $(APT) -y install --no-install-recommends $$missing; \
+fi
+endef
+
+# Refuse to touch a launcher that something else put there.
+define ours
+if [ -e $(LAUNCHER) ] && ! grep -q '$(MARK)' $(LAUNCHER); then \
+	echo "$(LAUNCHER) was not put there by make install; it stays." >&2; exit 1; \
+fi
+endef
+
+help: ## list the targets (this)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(VENV)/.setup ## install what the command needs; then .venv/bin/cipu-xdp works as root
+
+setup-dev: packages-dev $(VENV)/.setup-dev ## setup, and what tests and checks need
+
+demo: setup ## build two hosts in namespaces, show the overlay at work, clean up
+	@$(SUDO) $(BIN)/cipu-xdp lab demo
+
+test: setup-dev ## run every test (as root)
+	@$(SUDO) $(BIN)/pytest
+
+test-unit: $(VENV)/.setup-dev ## run the tests that need no root
+	@$(BIN)/pytest -m "not root" tests/unit
+
+lint: $(VENV)/.setup-dev ## check style and form of the Python
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.setup-dev ## put the Python into form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+typecheck: $(VENV)/.setup-dev build/types ## check the types (mypy --strict)
+	@$(BIN)/mypy
+
+check: lint typecheck test-unit ## lint, typecheck and test-unit
+
+bench: setup-dev ## measure beside kernel vxlan and beside no overlay (as root)
+	@$(SUDO) $(BIN)/pytest -s tests/bench
+
+install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
+	@$(ours)
+	@install -d $(sort $(dir $(INSTALLED)))
+	@printf '#!/bin/sh\n# %s\nexec %q "$$@"\n' '$(MARK)' '$(abspath $(BIN))/cipu-xdp' > $(LAUNCHER)
+	@chmod 755 $(LAUNCHER)
+	@$(BIN)/cipu-xdp completion bash > $(BASH_SCRIPT)
+	@$(BIN)/cipu-xdp completion zsh > $(ZSH_SCRIPT)
+	@$(BIN)/cipu-xdp completion fish > $(FISH_SCRIPT)
+	@chmod 644 $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
+	@printf 'installed %s\n' $(INSTALLED)
+
+uninstall: ## take off what install put there; refuses while something is attached
+	@attached=$$(ls /run/cipu-xdp/bpf 2>/dev/null || true); \
+	if [ -z "$(DESTDIR)" ] && [ -n "$$attached" ]; then \
+		echo "still attached: $$attached"; \
+		echo "First run cipu-xdp --instance NAME detach --all for each."; \
+		exit 1; \
+	fi >&2
+	@$(ours)
+	@rm -fv $(INSTALLED)
+
+clean: ## remove what checks and builds left behind
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## the same, and the venv
+	@rm -rf $(VENV)
+
+packages:
+	@$(call need,$(PACKAGES))
+
+packages-dev: packages
+	@$(call need,$(DEV_PACKAGES))
+
+$(VENV)/.setup: pyproject.toml | packages
+	@$(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.setup-dev: pyproject.toml $(VENV)/.setup
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The packages as they are installed, for mypy, which cannot follow an editable install.
+build/types:
+	@mkdir -p $@/cipu_xdp
+	@for package in loader cli bpf; do ln -sfn ../../../$$package $@/cipu_xdp/$$package; done

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * What the kernel and the compiler offer, under short names: headers, byte
+ * order, checksums, MAC addresses. Nothing here knows of tenants or tunnels.
+ */
+#ifndef CIPU_KERNEL_H
+#define CIPU_KERNEL_H
+
+#include <uapi/linux/bpf.h>
+#include <linux/types.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+
+#define inline_always static inline __attribute__((always_inline))
+#define net16(x) ((__u16)__builtin_bswap16(x))
+#define net32(x) ((__u32)__builtin_bswap32(x))
+
+#define TC_NEXT_FILTER -1
+#define TC_DROP 2
+
+/* The compiler's headers declare this one with an argument too few. */
+struct neighbour {
+	__u32 family;
+	__u32 address[4];
+};
+static long (*redirect_neighbour)(__u32 ifindex, struct neighbour *hop, int bytes,
+				  __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*check_mtu)(void *ctx, __u32 ifindex, __u32 *mtu_bytes, __s32 more,
+			 __u64 flags) = (void *)BPF_FUNC_check_mtu;
+static __u64 (*coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+
+inline_always bool same_mac(const __u8 *a, const __u8 *b)
+{
+	const __u16 *one = (const __u16 *)a, *two = (const __u16 *)b;
+
+	return one[0] == two[0] && one[1] == two[1] && one[2] == two[2];
+}
+
+inline_always void copy_mac(__u8 *to, const __u8 *from)
+{
+	__builtin_memcpy(to, from, ETH_ALEN);
+}
+
+inline_always __u16 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* RFC 1624, equation 3: what a checksum becomes when one of its words changes. */
+inline_always __u16 csum_replace(__u16 sum, __u16 before, __u16 after)
+{
+	return csum_fold((__u64)(__u16)~sum + (__u16)~before + after);
+}
+
+#endif

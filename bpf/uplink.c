@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The hooks on an uplink. TC ingress can do the whole way of a packet from
+ * the fabric. XDP, where the device can, does the common case before the
+ * kernel has spent anything on it, and either redirects to the tenant's
+ * device or hands over to TC. TC egress learns next hops. What is not the
+ * overlay's leaves every hook untouched.
+ */
+#include "kernel.h"
+#include "abi.h"
+#include "tables.h"
+#include "verdict.h"
+#include "packet.h"
+#include "address.h"
+#include "way.h"
+#include "vxlan.h"
+#include "fabric.h"
+#include "frame.h"
+#include "tc.h"
+#include "answer.h"
+#include "underlay.h"
+
+#define HANDOVER_MAGIC 0x63697075
+
+inline_always enum verdict fabric_parse(struct packet *p, struct outer *o, void *frame, void *end,
+					__u32 length, __u32 gso_bytes)
+{
+	enum verdict verdict = parse_outer(o, frame, end);
+
+	if (verdict != NEXT)
+		return verdict;
+	if (frame + OUTER_BYTES + ETH_HLEN > end || length < OUTER_BYTES)
+		return RUNT;
+	return parse(p, frame + OUTER_BYTES, end, length - OUTER_BYTES, gso_bytes);
+}
+
+inline_always enum verdict uplink_parse(struct __sk_buff *skb, struct packet *p, struct outer *o)
+{
+	enum verdict verdict = HOST;
+	void *frame = frame_of(skb);
+
+	/* Too little at hand to tell whose it is: a driver may leave all in pages. */
+	if (frame + ETH_HLEN + OUTER_IP_BYTES + ICMP_BYTES > end_of(skb))
+		pull_more(skb);
+	for (int attempt = 0; attempt < 2; attempt++) {
+		verdict = fabric_parse(p, o, frame_of(skb), end_of(skb), skb->len, skb->gso_size);
+		if (verdict != RUNT || !pull_more(skb))
+			break;
+	}
+	return verdict;
+}
+
+/*
+ * Takes the outer headers off and leaves an Ethernet header, not yet written,
+ * before the tenant's packet. The kernel keeps the outer packet's protocol
+ * unless it is told of the other family, which shifts the size by 20.
+ */
+inline_always bool decapsulate(struct __sk_buff *skb, const struct packet *p)
+{
+	int bytes = OUTER_BYTES;
+
+	if (p->kind != FRAME_ARP && p->source.family != UPLINK_FAMILY) {
+		if (bpf_skb_change_proto(skb, UPLINK_FAMILY == 4 ? net16(ETH_P_IPV6)
+								 : net16(ETH_P_IP), 0))
+			return false;
+		bytes = OUTER_IPV4_BYTES + OUTER_IPV6_BYTES - OUTER_BYTES;
+	}
+	return !bpf_skb_adjust_room(skb, -bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+inline_always bool write_inner(void *frame, void *end, struct packet *p, const struct way *way,
+			       __u8 outer_tos)
+{
+	struct ethhdr *eth = frame;
+	__u8 tos;
+
+	if (frame + ETH_HLEN + sizeof(struct iphdr) > end)
+		return false;
+	write_macs(eth, p, way);
+	eth->h_proto = p->kind == FRAME_ARP ? net16(ETH_P_ARP) :
+		       p->source.family == FAMILY_IPV6 ? net16(ETH_P_IPV6) : net16(ETH_P_IP);
+	tos = combine_ecn(p->tos, outer_tos);
+	if (p->kind == FRAME_IP && tos != p->tos)
+		write_tos(p, eth + 1, tos);
+	return true;
+}
+
+/* The reply goes back to the host that asked. */
+inline_always bool uplink_answer(struct __sk_buff *skb, struct packet *p, const struct outer *o,
+				 struct way *way, enum verdict verdict, int *action)
+{
+	const __u8 none[16] = {}, *gateway = none;
+	struct eni *eni = enis.lookup(&way->target.link);
+
+	if (eni)
+		gateway = p->source.family == FAMILY_IPV6 ? eni->gateway_ipv6 : eni->gateway_ipv4;
+	if (!answer(skb, p, way, verdict, gateway))
+		return false;
+	if (find_path(skb, way, o->path_index) != NEXT)
+		return false;
+	copy_mac(way->target.mac, p->source_mac);
+	gateway_mac(p->source_mac, o->vni);
+	way->routed = 0;
+	return send(skb, p, way, p->source.vni, action);
+}
+
+inline_always bool uplink_carry(struct __sk_buff *skb, struct packet *p, const struct outer *o,
+				struct way *way, enum verdict verdict, int *action)
+{
+	if (!decapsulate(skb, p))
+		return false;
+	if (!write_inner(frame_of(skb), end_of(skb), p, way, o->tos))
+		return false;
+	if (action_of(verdict) == ACTION_ANSWER)
+		return uplink_answer(skb, p, o, way, verdict, action);
+	*action = deliver(skb, way->target.link, way->target.flags);
+	return true;
+}
+
+/* Frames that XDP has decapsulated and GRO may have merged since. */
+inline_always bool take_over(struct __sk_buff *skb, int *action)
+{
+	struct handover *left = (void *)(long)skb->data_meta;
+
+	if ((void *)(left + 1) > frame_of(skb) || left->magic != HANDOVER_MAGIC)
+		return false;
+	*action = deliver(skb, left->ifindex, left->flags);
+	return true;
+}
+
+int uplink_ingress(struct __sk_buff *skb)
+{
+	__u32 length = skb->len;
+	int action = TC_DROP;
+	enum verdict verdict;
+	struct way way = {};
+	struct outer o = { .source.family = UPLINK_FAMILY };
+	struct packet p;
+
+	if (take_over(skb, &action)) {
+		count(DELIVERED, length);
+		return action;
+	}
+	verdict = uplink_parse(skb, &p, &o);
+	if (verdict == HOST)
+		verdict = learn_limit(frame_of(skb), end_of(skb));
+	if (action_of(verdict) == ACTION_PASS) {
+		count(verdict, length);
+		return TC_NEXT_FILTER;
+	}
+	if (verdict == NEXT || action_of(verdict) == ACTION_DROP)
+		length -= length < OUTER_BYTES ? length : OUTER_BYTES;
+	if (verdict == NEXT)
+		verdict = know_sender(&o);
+	if (verdict == NEXT)
+		verdict = fabric_decide(skb, &p, &o, &way);
+	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, &p, &o, &way, verdict, &action)) {
+		verdict = KERNEL_REFUSED;
+		action = TC_DROP;
+	}
+	count(verdict, length);
+	return action;
+}
+
+int uplink_egress(struct __sk_buff *skb)
+{
+	if (skb->ingress_ifindex && skb->cb[0] == LEARN_MARK)
+		learn_hop(skb, skb->cb[1]);
+	return TC_NEXT_FILTER;
+}
+
+#ifdef WITH_XDP
+/* Room for the note first: a driver without it leaves the packet whole to TC. */
+inline_always int hand_over(struct xdp_md *xdp, const struct way *way)
+{
+	struct handover *note = (void *)(long)xdp->data_meta;
+
+	if ((void *)(note + 1) > (void *)(long)xdp->data)
+		return XDP_ABORTED;
+	note->magic = HANDOVER_MAGIC;
+	note->ifindex = way->target.link;
+	note->flags = way->target.flags;
+	note->eni = way->target.eni;
+	return XDP_PASS;
+}
+
+inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const struct outer *o,
+				     struct way *way)
+{
+	bool redirect = way->target.flags & TARGET_FLAG_XDP;
+
+	if (!redirect && bpf_xdp_adjust_meta(xdp, -(int)sizeof(struct handover)))
+		return XDP_PASS;
+	if (bpf_xdp_adjust_head(xdp, OUTER_BYTES))
+		return XDP_ABORTED;
+	if (!write_inner((void *)(long)xdp->data, (void *)(long)xdp->data_end, p, way, o->tos))
+		return XDP_ABORTED;
+	if (!redirect)
+		return hand_over(xdp, way);
+	return bpf_redirect(way->target.link, 0);
+}
+
+/* What is delivered or dropped ends here; all else goes on to TC, untouched and uncounted. */
+int uplink_xdp(struct xdp_md *xdp)
+{
+	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	__u32 length = end - frame;
+	struct way way = {};
+	struct outer o = { .source.family = UPLINK_FAMILY };
+	struct packet p;
+	enum verdict verdict = fabric_parse(&p, &o, frame, end, length, 0);
+	int action;
+
+	if (verdict == NEXT)
+		verdict = know_sender(&o);
+	if (verdict == NEXT)
+		verdict = fabric_decide(xdp, &p, &o, &way);
+	length -= length < OUTER_BYTES ? length : OUTER_BYTES;
+	if (action_of(verdict) == ACTION_DROP) {
+		count(verdict, length);
+		return XDP_DROP;
+	}
+	if (verdict != DELIVERED)
+		return XDP_PASS;
+	action = uplink_xdp_deliver(xdp, &p, &o, &way);
+	if (action == XDP_ABORTED)
+		count(KERNEL_REFUSED, length);
+	else if (action == XDP_REDIRECT)
+		count(DELIVERED, length);
+	return action;
+}
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * way: the device, next hop and MTU that a resolved target means now. What
+ * the kernel's neighbour table says is learnt at the uplink's egress hook
+ * (uplink.c); it holds for FRESH_NS, then one packet asks the kernel again.
+ */
+#ifndef CIPU_WAY_H
+#define CIPU_WAY_H
+
+#define FRESH_NS 500000000ULL		/* a MAC that moved is followed within this */
+#define LIMIT_NS 600000000000ULL	/* RFC 1191 6.3: a learnt path MTU lives 10 minutes */
+#define OUTER_IPV4_BYTES 50		/* what the tunnel adds: IP 20, UDP 8, VXLAN 8, Ethernet 14 */
+#define OUTER_IPV6_BYTES 70
+#define MAC_BITS 0xffffffffffffULL
+
+struct way {
+	struct target target;
+	struct path *path;	/* to a remote host; NULL: local */
+	__u64 hop_destination;	/* as in struct next_hop; 0: ask the kernel */
+	__u64 hop_source;
+	__u32 path_index;
+	__u32 mtu;		/* biggest IP packet of a tenant that fits */
+	__u8 routed;		/* the tenant sent it to its gateway */
+};
+
+inline_always __u32 outer_bytes(const struct path *path)
+{
+	return path->family == FAMILY_IPV6 ? OUTER_IPV6_BYTES : OUTER_IPV4_BYTES;
+}
+
+inline_always bool device_mtu(void *ctx, __u32 ifindex, __u32 *mtu)
+{
+	*mtu = 1;	/* in: a length that always fits; out: the device's MTU */
+	return check_mtu(ctx, ifindex, mtu, 0, 0) >= 0;
+}
+
+/* Also without a fresh next hop the path is good: the kernel is asked then. */
+inline_always enum verdict find_path(void *ctx, struct way *way, __u32 index)
+{
+	struct path *path = paths.lookup(&index);
+	struct next_hop *hop = next_hops.lookup(&index);
+	__u64 now = coarse_ns();
+	__u32 mtu;
+
+	if (!path || !hop || !path->ifindex)
+		return HOST_UNREACHABLE;
+	way->path = path;
+	way->path_index = index;
+	if (hop->destination && now - hop->stamp_ns < FRESH_NS) {
+		way->hop_destination = hop->destination;
+		way->hop_source = hop->source;
+		mtu = hop->destination >> 48;
+	} else if (!device_mtu(ctx, path->ifindex, &mtu)) {
+		return HOST_UNREACHABLE;
+	}
+	if (hop->limit_bytes && hop->limit_bytes < mtu && now - hop->limit_stamp_ns < LIMIT_NS)
+		mtu = hop->limit_bytes;
+	way->mtu = mtu > outer_bytes(path) ? mtu - outer_bytes(path) : 0;
+	return NEXT;
+}
+
+inline_always enum verdict find_way(void *ctx, const struct packet *p, struct way *way)
+{
+	bool local = way->target.kind == TARGET_LOCAL;
+	enum verdict verdict;
+
+	if (local) {
+		if (!device_mtu(ctx, way->target.link, &way->mtu))
+			return DEVICE_GONE;
+	} else {
+		verdict = find_path(ctx, way, way->target.link);
+		if (verdict != NEXT)
+			return verdict;
+	}
+	if (p->segment > way->mtu)
+		return is_answerable(p) ? ANSWERED_TOO_BIG : TOO_BIG;
+	if (local)
+		return DELIVERED;
+	return way->hop_destination ? SENT : SENT_BY_KERNEL;
+}
+
+#endif

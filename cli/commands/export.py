@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`export`: the desired state as one document, in the language of topologies."""
+
+from __future__ import annotations
+
+import json
+from typing import TextIO
+
+import click
+
+from cipu_xdp.cli import output
+from cipu_xdp.cli.context import overlay
+from cipu_xdp.cli.params import examples
+
+
+@click.command(
+    epilog=examples("cipu-xdp export", "cipu-xdp export -o state.yaml", "cipu-xdp export --json")
+)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.File("w", encoding="utf-8", lazy=True, atomic=True),
+    default="-",
+    metavar="FILE",
+    help="Write to FILE, whole or not at all.",
+)
+def export(file: TextIO) -> None:
+    """Print VPCs, subnets, ENIs and routes as YAML, or as JSON with --json."""
+    with overlay() as net:
+        document = net.export()
+    file.write(_text(document))
+
+
+def _text(document: dict[str, object]) -> str:
+    if output.wants_json():
+        return json.dumps(document, indent=2) + "\n"
+    import yaml
+
+    return str(yaml.safe_dump(document, sort_keys=False))

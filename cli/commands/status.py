@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`status`: what is attached where and why so, what is in it, what it did."""
+
+from __future__ import annotations
+
+import click
+
+from cipu_xdp.cli import output
+from cipu_xdp.cli.context import overlay
+from cipu_xdp.cli.output import Column, Row
+from cipu_xdp.cli.params import examples
+
+
+def _programs(uplink: Row) -> list[str]:
+    return [f"{program['hook']} id {program['id']}" for program in uplink.get("programs") or ()]
+
+
+def _hook(uplink: Row) -> str:
+    hook, mode = uplink["hook"], uplink.get("xdp_mode")
+    return f"{hook} ({mode})" if hook == "xdp" and mode else str(hook)
+
+
+def _health(uplink: Row) -> str:
+    return "in place" if uplink["ok"] else "NOT IN PLACE, attach it again"
+
+
+UPLINK_FIELDS = (
+    Column("uplink", "iface"),
+    Column("VTEP", lambda uplink: f"{uplink['vtep']} port {uplink['vxlan_port']}"),
+    Column("hook", _hook),
+    Column("why", "why"),
+    Column("MTU", lambda uplink: f"{uplink['mtu']}, tenants {uplink['tenant_mtu']}"),
+    Column("programs", _programs),
+    Column("state", _health),
+)
+INSTANCE_FIELDS = (
+    Column("instance", "instance"),
+    Column("version", "version"),
+    Column("namespace", "netns"),
+    Column("store", "store"),
+    Column("attached", "attached"),
+    Column("VPCs", "vpcs"),
+    Column("subnets", "subnets"),
+    Column("ENIs", lambda state: "{local} local, {remote} remote".format(**state["enis"])),
+    Column("routes", "routes"),
+)
+TABLE_COLUMNS = (
+    Column("table", "name"),
+    Column("kind", "kind"),
+    Column("entries", "entries", numeric=True),
+    Column("most", "max_entries", numeric=True),
+)
+VERDICT_COLUMNS = (
+    Column("verdict", "verdict"),
+    Column("action", "action"),
+    Column("packets", "packets", numeric=True),
+    Column("bytes", "bytes", numeric=True),
+    Column("meaning", "meaning"),
+)
+
+
+@click.command(epilog=examples("cipu-xdp status", "cipu-xdp status --json"))
+def status() -> None:
+    """Show the instance: uplinks, tables, and what became of the packets.
+
+    Verdicts that no packet had are left out; --json has them all.
+    """
+    with overlay() as net:
+        state = net.status()
+    if output.wants_json():
+        output.print_json(state)
+    else:
+        _print(state)
+
+
+def _print(state: Row) -> None:
+    output.print_fields(state, INSTANCE_FIELDS)
+    for uplink in state["uplinks"]:
+        output.say("")
+        output.print_fields(uplink, UPLINK_FIELDS)
+        for sentence in uplink.get("notes") or ():
+            output.note(sentence)
+    if state["tables"]:
+        output.say("")
+        output.print_table(state["tables"], TABLE_COLUMNS)
+    seen = [verdict for verdict in state["verdicts"] if verdict["packets"]]
+    if seen:
+        output.say("")
+        output.print_table(seen, VERDICT_COLUMNS)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of arguments: what shape a word must have, and how Tab completes it.
+
+Whether a value is allowed (ranges, overlaps, who owns it) is the model's
+business; values pass through as they were written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from cipu_xdp.cli.context import overlay
+
+Lister = Callable[[click.Context], Iterable[object]]
+
+
+def examples(*lines: str) -> str:
+    """An epilog for ``--help`` that shows ``lines`` as they are typed."""
+    head = "Example:" if len(lines) == 1 else "Examples:"
+    return "\n".join(["\b", head, *(f"  {line}" for line in lines)])
+
+
+class Word(click.ParamType[str]):
+    """A word of a given shape, completed from what the overlay knows."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        known: Lister | None = None,
+        check: Callable[[str], object] | None = None,
+    ) -> None:
+        self.name = name
+        self._known = known
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word as written.
+
+        Raises:
+            click.BadParameter: it does not have the shape.
+        """
+        if self._check:
+            try:
+                self._check(value)
+            except ValueError:
+                self.fail(f"{value!r} is not {self._article()} {self.name}", param, ctx)
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The known words that begin with ``incomplete``; none if they cannot be read."""
+        if self._known is None:
+            return []
+        try:
+            with ctx.scope(cleanup=False):
+                words = {str(word) for word in self._known(ctx) if word}
+        except Exception:  # noqa: BLE001 - Tab must never print an error over the prompt
+            return []
+        return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
+
+    def _article(self) -> str:
+        return "an" if self.name[0] in "aeiouAM" else "a"
+
+
+class TableSize(click.ParamType[tuple[str, int]]):
+    """``NAME=N``, as a pair of text and number."""
+
+    name = "NAME=N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """The pair.
+
+        Raises:
+            click.BadParameter: there is no name, or N is not a number.
+        """
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        if not name or not (number.isascii() and number.isdigit()):
+            self.fail(f"{value!r} is not NAME=N, as in sessions=65536", param, ctx)
+        return name, int(number)
+
+
+def _network(word: str) -> object:
+    return ipaddress.ip_network(word, strict=False)
+
+
+def _mac(word: str) -> None:
+    if not re.fullmatch(r"[0-9A-Fa-f]{1,2}([:-][0-9A-Fa-f]{1,2}){5}", word):
+        raise ValueError(word)
+
+
+def _vpcs(_ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [vpc["name"] for vpc in net.vpc_list()]
+
+
+def _enis(_ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [eni["name"] for eni in net.eni_list()]
+
+
+def _hosts(_ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [eni["host"] for eni in net.eni_list()]
+
+
+def _subnets(ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [subnet["cidr"] for subnet in net.subnet_list(ctx.params.get("vpc"))]
+
+
+def _prefixes(ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [route["prefix"] for route in net.route_list(ctx.params.get("vpc"))]
+
+
+def _uplinks(_ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [uplink["iface"] for uplink in net.status()["uplinks"]]
+
+
+def _interfaces(_ctx: click.Context) -> Iterable[object]:
+    return [name for _, name in socket.if_nameindex()]
+
+
+NEW_NAME = Word("name")
+VPC = Word("VPC", known=_vpcs)
+ENI = Word("ENI", known=_enis)
+IFACE = Word("interface", known=_interfaces)
+UPLINK = Word("uplink", known=_uplinks)
+ADDRESS = Word("address", check=ipaddress.ip_address)
+VTEP = Word("address", known=_hosts, check=ipaddress.ip_address)
+CIDR = Word("CIDR", check=_network)
+SUBNET = Word("CIDR", known=_subnets, check=_network)
+ROUTED = Word("CIDR", known=_prefixes, check=_network)
+MAC = Word("MAC address", check=_mac)
+TABLE_SIZE = TableSize()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is where: the verbs for ENIs and routes, and the paths to the hosts they name.
+
+Part of model, which offers these verbs to everybody. A remote host gets the
+index of its path here when it is first named, and loses it with the last that
+names it; the index never changes in between, for the datapath's state hangs on it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cipu_xdp.loader import parse, rules
+from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
+from cipu_xdp.loader.records import (
+    ENI_HOOKS,
+    ROUTE_KINDS,
+    Eni,
+    Model,
+    Route,
+    added,
+    default_mac,
+    frozen,
+    removed,
+)
+
+
+def create_eni(
+    model: Model,
+    name: str,
+    *,
+    vpc: str,
+    ips: Iterable[AddressLike],
+    mac: str | None = None,
+    dev: str | None = None,
+    host: AddressLike | None = None,
+    source_check: bool = True,
+    hook: str = "tc",
+) -> Model:
+    """Add an ENI behind `dev` of this host, or behind the VTEP `host`.
+
+    Without `mac` it gets `default_mac` of its VNI and first address. Raises BadInput.
+    """
+    with trying(f"create the ENI {name}"):
+        parse.name(name, "ENI")
+        if name in model.enis:
+            raise Unfit(
+                "there is an ENI of this name", "Choose another name, or use 'cipu-xdp eni set'."
+            )
+        vni = rules.find_vpc(model, vpc).vni
+        addresses = tuple(map(parse.address, ips))
+        if mac is None and addresses:
+            mac = default_mac(vni, addresses[0])
+        number = rules.lowest_free([eni.number for eni in model.enis.values()])
+        blank = Eni(name, number, vpc, "", addresses, source_check=source_check)
+        return _put_eni(model, _changed(blank, mac=mac, dev=dev, host=host, hook=hook))
+
+
+def set_eni(
+    model: Model,
+    name: str,
+    *,
+    ips: Iterable[AddressLike] | None = None,
+    mac: str | None = None,
+    dev: str | None = None,
+    host: AddressLike | None = None,
+    source_check: bool | None = None,
+    hook: str | None = None,
+) -> Model:
+    """Change what is given of an ENI and leave the rest, its number and MAC among it.
+
+    `dev` takes the place of `host` and the other way round. Raises BadInput.
+    """
+    with trying(f"change the ENI {name}"):
+        eni = rules.find_eni(model, name)
+        if ips is not None:
+            eni = replace(eni, ips=tuple(map(parse.address, ips)))
+        if source_check is not None:
+            eni = replace(eni, source_check=source_check)
+        return _put_eni(model, _changed(eni, mac=mac, dev=dev, host=host, hook=hook))
+
+
+def delete_eni(model: Model, name: str) -> Model:
+    """Remove an ENI that no route leads to. Raises BadInput."""
+    with trying(f"delete the ENI {name}"):
+        rules.find_eni(model, name)
+        routes = [
+            f"the route {route.prefix} of the VPC {route.vpc}"
+            for route in model.routes.values()
+            if (route.kind, route.target) == ("eni", name)
+        ]
+        rules.unreferenced(routes, "Delete these first.")
+        return _with_paths(replace(model, enis=removed(model.enis, name)))
+
+
+def create_route(
+    model: Model, vpc: str, prefix: NetworkLike, kind: str, target: str | None = None
+) -> Model:
+    """Add a route; `target` is the name of an ENI or VPC, or a VTEP, as `kind` says.
+
+    Raises BadInput.
+    """
+    with trying(f"create the route {prefix} in the VPC {vpc}"):
+        rules.find_vpc(model, vpc)
+        parse.choice(kind, ROUTE_KINDS, "kind of route")
+        if (target is None) != (kind == "blackhole"):
+            raise Unfit(f"a route of kind {kind} is not complete", "Say where it leads, once.")
+        if kind == "host" and target is not None:
+            target = str(parse.underlay_address(target))
+        route = Route(vpc, parse.route_prefix(prefix), kind, target)
+        rules.check_route(model, route)
+        routes = added(model.routes, (vpc, route.prefix), route)
+        return _with_paths(replace(model, routes=routes))
+
+
+def delete_route(model: Model, vpc: str, prefix: NetworkLike) -> Model:
+    """Remove a route. Raises BadInput."""
+    with trying(f"delete the route {prefix} of the VPC {vpc}"):
+        rules.find_vpc(model, vpc)
+        key = (vpc, parse.prefix(prefix))
+        if key not in model.routes:
+            raise Unfit("there is no such route", "List them with 'cipu-xdp route list'.")
+        return _with_paths(replace(model, routes=removed(model.routes, key)))
+
+
+def _changed(
+    eni: Eni, *, mac: str | None, dev: str | None, host: AddressLike | None, hook: str | None
+) -> Eni:
+    if dev is not None and host is not None:
+        raise Unfit("it cannot have a device here and be on another host", "Give one of both.")
+    if mac is not None:
+        eni = replace(eni, mac=parse.mac(mac))
+    if dev is not None:
+        eni = replace(eni, dev=parse.device(dev), host=None)
+    if host is not None:
+        # The hook was the device's: an ENI that leaves the host has none.
+        eni = replace(eni, dev=None, host=parse.underlay_address(host), hook="tc")
+    if hook is not None:
+        eni = replace(eni, hook=parse.choice(hook, ENI_HOOKS, "hook of an ENI"))
+    return eni
+
+
+def _put_eni(model: Model, eni: Eni) -> Model:
+    rules.check_eni(model, eni)
+    old = model.enis.get(eni.name)
+    # Only a host newly named must be within reach: uplinks come and go, and
+    # what was stored before stays changeable in its other parts.
+    if eni.host is not None and (old is None or old.host != eni.host):
+        rules.check_host(model, eni.host)
+    return _with_paths(replace(model, enis=added(model.enis, eni.name, eni)))
+
+
+def _with_paths(model: Model) -> Model:
+    # New hosts first, then the unused leave: an index freed by a change is not
+    # given away in the same change, while the datapath still hands it out.
+    wanted = {eni.host for eni in model.enis.values() if eni.host is not None}
+    wanted.update(rules.route_hosts(model))
+    if wanted == model.hosts.keys():
+        return model
+    hosts = dict(model.hosts)
+    for host in sorted(wanted - hosts.keys(), key=lambda a: (a.version, int(a))):
+        hosts[host] = rules.lowest_free(list(hosts.values()))
+    return replace(model, hosts=frozen({h: n for h, n in hosts.items() if h in wanted}))

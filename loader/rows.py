@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the desired state to the rows of the datapath's tables: a pure function.
+
+Decides what each table must hold for a model on a host with these links. The
+layout of the rows is abi's; bringing them into the kernel is left to tables.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+
+from cipu_xdp.loader import abi
+from cipu_xdp.loader.records import (
+    Address,
+    Eni,
+    Link,
+    Model,
+    Network,
+    Route,
+    Subnet,
+    Uplink,
+    gateway_mac,
+    mac_bytes,
+)
+
+Rows = dict[bytes, bytes]
+
+FAMILIES = {4: "FAMILY_IPV4", 6: "FAMILY_IPV6"}
+# The datapath counts the VNI and the family as part of a route's prefix.
+ROUTE_KEY_BITS = 64
+
+
+def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Rows]:
+    """Return the rows, key to value, of each table that Python writes.
+
+    `links` are the devices there are, by name. An ENI whose device is not among
+    them, and a host that no uplink reaches, keep their addresses (so that their
+    packets are dropped by name) with no link to send to.
+    """
+    view = _View(model, links)
+    return {
+        "enis": _enis(view),
+        "vpcs": {abi.u32(v.vni): abi.record("vpc").pack(number=v.vni) for v in model.vpcs.values()},
+        "addresses": _addresses(view),
+        "routes": _routes(view),
+        "vteps": _vteps(view),
+        "paths": _paths(view),
+    }
+
+
+@dataclass(frozen=True)
+class _View:
+    """A model on a host, and what is asked of both more than once."""
+
+    model: Model
+    links: Mapping[str, Link]
+
+    def vni(self, vpc: str) -> int:
+        return self.model.vpcs[vpc].vni
+
+    @cached_property
+    def ways(self) -> dict[Address, Uplink]:
+        """The uplink to each host that can be reached."""
+        ways = {host: _uplink_to(host, self.model, self.links) for host in self.model.hosts}
+        return {host: uplink for host, uplink in ways.items() if uplink is not None}
+
+    @cached_property
+    def subnets(self) -> dict[str, list[Subnet]]:
+        """The subnets of each VPC that has some."""
+        subnets: dict[str, list[Subnet]] = {}
+        for subnet in self.model.subnets.values():
+            subnets.setdefault(subnet.vpc, []).append(subnet)
+        return subnets
+
+    def path_to(self, host: Address) -> int:
+        """The index of the path to `host`, 0 if no uplink reaches it."""
+        return self.model.hosts[host] if host in self.ways else 0
+
+
+def _uplink_to(host: Address, model: Model, links: Mapping[str, Link]) -> Uplink | None:
+    """The uplink on the host's own network, else the first by name of its family."""
+    fit = [
+        uplink
+        for iface, uplink in sorted(model.uplinks.items())
+        if uplink.vtep.version == host.version and iface in links
+    ]
+    for uplink in fit:
+        if any(host in own.network for own in links[uplink.iface].networks):
+            return uplink
+    return fit[0] if fit else None
+
+
+def _enis(view: _View) -> Rows:
+    local = {eni.dev: eni for eni in view.model.enis.values() if eni.dev in view.links}
+    return {
+        abi.u32(view.links[dev].ifindex): abi.record("eni").pack(
+            vni=view.vni(eni.vpc),
+            number=eni.number,
+            flags=abi.number("ENI_FLAG_SOURCE_CHECK") if eni.source_check else 0,
+            mac=mac_bytes(eni.mac),
+            gateway_ipv4=_gateway(view, eni, 4),
+            gateway_ipv6=_gateway(view, eni, 6),
+        )
+        for dev, eni in local.items()
+        if dev is not None
+    }
+
+
+def _gateway(view: _View, eni: Eni, version: int) -> bytes:
+    """The gateway beside the ENI's first address of a family; empty if it has none."""
+    first = next((ip for ip in eni.ips if ip.version == version), None)
+    if first is None:
+        return b""
+    subnets = view.subnets.get(eni.vpc, [])
+    return next((s.gateway.packed for s in subnets if first in s.cidr), b"")
+
+
+def _addresses(view: _View) -> Rows:
+    table = {}
+    for subnet in view.model.subnets.values():
+        vni = view.vni(subnet.vpc)
+        table[_address_key(vni, subnet.gateway)] = abi.record("target").pack(
+            kind=abi.number("TARGET_GATEWAY"), mac=mac_bytes(gateway_mac(vni))
+        )
+    for eni in view.model.enis.values():
+        target = _eni_target(view, eni)
+        for ip in eni.ips:
+            table[_address_key(view.vni(eni.vpc), ip)] = target
+    return table
+
+
+def _routes(view: _View) -> Rows:
+    inside = abi.record("target").pack(kind=abi.number("TARGET_SUBNET"))
+    table = {
+        _route_key(view.vni(subnet.vpc), subnet.cidr): inside
+        for subnet in view.model.subnets.values()
+    }
+    for route in view.model.routes.values():
+        table[_route_key(view.vni(route.vpc), route.prefix)] = _route_target(view, route)
+    return table
+
+
+def _vteps(view: _View) -> Rows:
+    key = abi.record("vtep_key")
+    return {
+        key.pack(family=_family(host), address=host.packed): abi.u32(view.path_to(host))
+        for host in view.ways
+    }
+
+
+def _paths(view: _View) -> Rows:
+    return {
+        abi.u32(view.path_to(host)): abi.record("path").pack(
+            family=_family(host),
+            ifindex=view.links[uplink.iface].ifindex,
+            port=int.from_bytes(uplink.vxlan_port.to_bytes(2, "big"), sys.byteorder),
+            local=uplink.vtep.packed,
+            remote=host.packed,
+        )
+        for host, uplink in view.ways.items()
+    }
+
+
+def _eni_target(view: _View, eni: Eni) -> bytes:
+    if eni.host is not None:
+        kind, flags, link = "TARGET_REMOTE", 0, view.path_to(eni.host)
+    else:
+        device = view.links.get(eni.dev or "")
+        kind, flags = "TARGET_LOCAL", _local_flags(eni, device)
+        link = device.ifindex if device else 0
+    return abi.record("target").pack(
+        kind=abi.number(kind), flags=flags, mac=mac_bytes(eni.mac), link=link, eni=eni.number
+    )
+
+
+def _local_flags(eni: Eni, device: Link | None) -> int:
+    flags = abi.number("TARGET_FLAG_XDP") if eni.hook == "xdp" else 0
+    if device is not None and device.kind == "veth" and device.peer_elsewhere:
+        flags |= abi.number("TARGET_FLAG_PEER")
+    return flags
+
+
+def _route_target(view: _View, route: Route) -> bytes:
+    target, model = abi.record("target"), view.model
+    if route.kind == "eni":
+        return _eni_target(view, model.enis[str(route.target)])
+    if route.kind == "host":
+        return target.pack(
+            kind=abi.number("TARGET_REMOTE"),
+            flags=abi.number("TARGET_FLAG_ROUTED"),
+            mac=mac_bytes(gateway_mac(view.vni(route.vpc))),
+            link=view.path_to(ip_address(str(route.target))),
+        )
+    if route.kind == "vpc":
+        return target.pack(kind=abi.number("TARGET_VPC"), link=view.vni(str(route.target)))
+    return target.pack(kind=abi.number("TARGET_BLACKHOLE"))
+
+
+def _address_key(vni: int, address: Address) -> bytes:
+    key = abi.record("address_key")
+    return key.pack(vni=vni, family=_family(address), address=address.packed)
+
+
+def _route_key(vni: int, prefix: Network) -> bytes:
+    return abi.record("route_key").pack(
+        prefix_bits=ROUTE_KEY_BITS + prefix.prefixlen,
+        vni=vni,
+        family=_family(prefix),
+        address=prefix.network_address.packed,
+    )
+
+
+def _family(of: Address | Network) -> int:
+    return abi.number(FAMILIES[of.version])

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between the parts of a model: the questions asked before a change.
+
+Each check looks at one new record and the model it would join, and raises
+`Unfit`. Values arrive parsed; making the new model is left to model.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from ipaddress import ip_address, ip_network
+
+from cipu_xdp.loader.parse import Unfit
+from cipu_xdp.loader.records import (
+    Address,
+    Eni,
+    Model,
+    Network,
+    Route,
+    Subnet,
+    Uplink,
+    Vpc,
+    gateway_mac,
+)
+
+MAX_ENI_ADDRESSES = 16
+NAMED_REFERRERS = 5
+
+
+def find_vpc(model: Model, name: str) -> Vpc:
+    """Return the VPC `name`. Raises Unfit."""
+    if name not in model.vpcs:
+        raise Unfit(f"there is no VPC {name!r}", "List them with 'cipu-xdp vpc list'.")
+    return model.vpcs[name]
+
+
+def find_eni(model: Model, name: str) -> Eni:
+    """Return the ENI `name`. Raises Unfit."""
+    if name not in model.enis:
+        raise Unfit(f"there is no ENI {name!r}", "List them with 'cipu-xdp eni list'.")
+    return model.enis[name]
+
+
+def subnet_of(model: Model, vpc: str, address: Address) -> Subnet | None:
+    """Return the subnet of `vpc` that holds `address`, if there is one."""
+    for subnet in model.subnets.values():
+        if subnet.vpc == vpc and address in subnet.cidr:
+            return subnet
+    return None
+
+
+def route_hosts(model: Model) -> Iterator[Address]:
+    """Give the VTEP of each route that leads to a host."""
+    for route in model.routes.values():
+        if route.kind == "host" and route.target is not None:
+            yield ip_address(route.target)
+
+
+def unreferenced(referrers: Sequence[str], hint: str) -> None:
+    """Refuse to delete what `referrers` ("the ENI a") still need. Raises Unfit."""
+    if not referrers:
+        return
+    named = ", ".join(referrers[:NAMED_REFERRERS])
+    more = len(referrers) - NAMED_REFERRERS
+    tail = f" and {more} more" if more > 0 else ""
+    raise Unfit(f"it is referred to by {named}{tail}", hint)
+
+
+def check_uplink(model: Model, uplink: Uplink) -> None:
+    """Refuse an uplink whose device or VTEP is taken. Raises Unfit."""
+    for other in model.uplinks.values():
+        if other.iface != uplink.iface and other.vtep == uplink.vtep:
+            raise Unfit(f"{uplink.vtep} is the VTEP of {other.iface}", "Give another --vtep.")
+    for eni in model.enis.values():
+        if eni.dev == uplink.iface:
+            raise Unfit(f"{uplink.iface} is the device of the ENI {eni.name}", "Delete it first.")
+        if eni.host == uplink.vtep:
+            raise Unfit(
+                f"the ENI {eni.name} is said to be on the remote host {uplink.vtep}",
+                f"Delete it first, or give its device: 'cipu-xdp eni set {eni.name} --dev IFACE'.",
+            )
+    if uplink.vtep in route_hosts(model):
+        raise Unfit(f"a route leads to {uplink.vtep} as a remote host", "Delete the route first.")
+
+
+def check_host(model: Model, host: Address) -> None:
+    """Refuse a remote host that is this one or that no uplink can reach. Raises Unfit."""
+    vteps = [uplink.vtep for uplink in model.uplinks.values()]
+    if host in vteps:
+        raise Unfit(f"{host} is a VTEP of this host", "Give the local device with --dev.")
+    if host.version not in {vtep.version for vtep in vteps}:
+        raise Unfit(
+            f"no uplink has an IPv{host.version} VTEP to reach {host} from",
+            f"Attach an interface with an IPv{host.version} address first.",
+        )
+
+
+def check_subnet(model: Model, subnet: Subnet) -> None:
+    """Refuse a subnet that overlaps, or whose gateway cannot be one. Raises Unfit.
+
+    The gateway is nobody's address yet: every ENI's address is in some subnet,
+    and this one overlaps none.
+    """
+    for other in model.subnets.values():
+        if other.vpc == subnet.vpc and other.cidr.overlaps(subnet.cidr):
+            raise Unfit(f"it overlaps the subnet {other.cidr}", "Choose a prefix of its own.")
+    if (subnet.vpc, subnet.cidr) in model.routes:
+        raise Unfit(f"there is a route to {subnet.cidr}", "Delete the route first.")
+    if subnet.gateway not in subnet.cidr:
+        raise Unfit(f"the gateway {subnet.gateway} is outside {subnet.cidr}", "Choose one inside.")
+    _check_assignable(subnet.cidr, subnet.gateway)
+    _check_no_host_route(model, subnet.vpc, subnet.gateway)
+
+
+def check_eni(model: Model, eni: Eni) -> None:
+    """Refuse an ENI that does not fit its VPC or this host; its old self is no obstacle.
+
+    Raises Unfit. Whether its host can be reached is left to `check_host`.
+    """
+    others = [other for other in model.enis.values() if other.name != eni.name]
+    _check_place(model, eni, others)
+    neighbours = [other for other in others if other.vpc == eni.vpc]
+    # Before the MAC: a MAC made from an address that is taken is taken as well.
+    _check_addresses(model, eni, neighbours)
+    if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
+        raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
+    for other in neighbours:
+        if other.mac == eni.mac:
+            raise Unfit(f"{eni.mac} is the MAC of the ENI {other.name}", "Choose another --mac.")
+
+
+def check_route(model: Model, route: Route) -> None:
+    """Refuse a route whose prefix is taken or whose target is not there. Raises Unfit."""
+    key = (route.vpc, route.prefix)
+    if key in model.routes:
+        raise Unfit("there is such a route already", "Delete it first.")
+    if key in model.subnets:
+        raise Unfit(f"{route.prefix} is a subnet of the VPC", "Choose a longer or shorter prefix.")
+    if route.prefix.prefixlen == route.prefix.max_prefixlen:
+        _check_nobody_has(model, route.vpc, route.prefix.network_address)
+    if route.kind == "eni" and find_eni(model, str(route.target)).vpc != route.vpc:
+        raise Unfit(
+            f"the ENI {route.target} is in the VPC {model.enis[str(route.target)].vpc}",
+            "Choose an ENI of the same VPC.",
+        )
+    if route.kind == "host":
+        check_host(model, ip_address(str(route.target)))
+    if route.kind == "vpc" and find_vpc(model, str(route.target)).name == route.vpc:
+        raise Unfit("a VPC cannot be its own peer", "Name the other VPC.")
+
+
+def lowest_free(used: Collection[int]) -> int:
+    """Return the lowest number from 1 on that is not in `used`."""
+    taken = set(used)
+    return next(n for n in range(1, len(taken) + 2) if n not in taken)
+
+
+def _check_place(model: Model, eni: Eni, others: Sequence[Eni]) -> None:
+    if (eni.dev is None) == (eni.host is None):
+        raise Unfit(
+            "an ENI is either behind a device of this host or on another host",
+            "Give one of --dev and --host.",
+        )
+    if eni.host is not None and eni.hook == "xdp":
+        raise Unfit("only an ENI with a device has a hook", "Leave --hook out with --host.")
+    if eni.dev in model.uplinks:
+        raise Unfit(f"{eni.dev} is an uplink", "Choose another device, or detach it first.")
+    for other in others:
+        if eni.dev is not None and other.dev == eni.dev:
+            raise Unfit(f"{eni.dev} is the device of the ENI {other.name}", "Choose another one.")
+
+
+def _check_addresses(model: Model, eni: Eni, neighbours: Sequence[Eni]) -> None:
+    if not 1 <= len(eni.ips) <= MAX_ENI_ADDRESSES:
+        raise Unfit(f"{len(eni.ips)} addresses are not possible", f"Give 1 to {MAX_ENI_ADDRESSES}.")
+    if len(set(eni.ips)) != len(eni.ips):
+        raise Unfit("an address is given twice", "Give each address once.")
+    for ip in eni.ips:
+        subnet = subnet_of(model, eni.vpc, ip)
+        if subnet is None:
+            raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
+        _check_assignable(subnet.cidr, ip)
+        if ip == subnet.gateway:
+            raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another address.")
+        for other in neighbours:
+            if ip in other.ips:
+                raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
+        _check_no_host_route(model, eni.vpc, ip)
+
+
+def _check_assignable(cidr: Network, ip: Address) -> None:
+    # RFC 4291 section 2.6.1: the first address of an IPv6 subnet is its routers' anycast.
+    if ip == cidr.network_address:
+        word = "network" if ip.version == 4 else "subnet-router anycast"
+        raise Unfit(f"{ip} is the {word} address of {cidr}", "Choose another address.")
+    if ip.version == 4 and ip == cidr.broadcast_address:
+        raise Unfit(f"{ip} is the broadcast address of {cidr}", "Choose another address.")
+
+
+def _check_no_host_route(model: Model, vpc: str, ip: Address) -> None:
+    host_prefix = ip_network(ip)
+    if (vpc, host_prefix) in model.routes:
+        raise Unfit(f"there is a route to {host_prefix}", "Delete the route first.")
+
+
+def _check_nobody_has(model: Model, vpc: str, ip: Address) -> None:
+    subnet = subnet_of(model, vpc, ip)
+    if subnet is not None and subnet.gateway == ip:
+        raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another prefix.")
+    for eni in model.enis.values():
+        if eni.vpc == vpc and ip in eni.ips:
+            raise Unfit(f"{ip} is an address of the ENI {eni.name}", "Choose another prefix.")

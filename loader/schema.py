@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The desired state as relations: the tables of the store, and a model as their rows.
+
+The constraints repeat what the model already keeps, so that a state that
+breaks a rule cannot be stored by mistake. Files and transactions are store's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from cipu_xdp.loader.records import Address, Eni, Model, Route, Subnet, Uplink, Vpc, frozen
+
+# "cipu" in the file's header: tells a store from any other SQLite file.
+APPLICATION_ID = 0x63697075
+SCHEMA = 1
+
+Row = tuple[str | int | None, ...]
+
+# References are checked at the end of a transaction, because a changed row is
+# deleted and inserted again.
+CREATE = (
+    "CREATE TABLE state (revision INTEGER NOT NULL) STRICT",
+    "INSERT INTO state VALUES (0)",
+    """CREATE TABLE uplinks (
+        iface TEXT PRIMARY KEY, vtep TEXT NOT NULL UNIQUE,
+        vxlan_port INTEGER NOT NULL CHECK (vxlan_port BETWEEN 1 AND 65535),
+        hook TEXT NOT NULL CHECK (hook IN ('auto', 'xdp', 'tc')),
+        xdp_mode TEXT NOT NULL CHECK (xdp_mode IN ('auto', 'native', 'generic'))
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE vpcs (
+        name TEXT PRIMARY KEY, vni INTEGER NOT NULL UNIQUE CHECK (vni BETWEEN 1 AND 16777215)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE subnets (
+        vpc TEXT NOT NULL REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        cidr TEXT NOT NULL, gateway TEXT NOT NULL,
+        PRIMARY KEY (vpc, cidr)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE hosts (
+        address TEXT PRIMARY KEY, path INTEGER NOT NULL UNIQUE CHECK (path > 0)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE enis (
+        name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE CHECK (number > 0),
+        vpc TEXT NOT NULL REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        mac TEXT NOT NULL, dev TEXT UNIQUE,
+        host TEXT REFERENCES hosts DEFERRABLE INITIALLY DEFERRED,
+        source_check INTEGER NOT NULL CHECK (source_check IN (0, 1)),
+        hook TEXT NOT NULL CHECK (hook IN ('tc', 'xdp')),
+        UNIQUE (vpc, mac), UNIQUE (name, vpc), CHECK ((dev IS NULL) <> (host IS NULL))
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE eni_addresses (
+        eni TEXT NOT NULL, position INTEGER NOT NULL,
+        vpc TEXT NOT NULL, address TEXT NOT NULL,
+        PRIMARY KEY (eni, position), UNIQUE (vpc, address),
+        FOREIGN KEY (eni, vpc) REFERENCES enis (name, vpc) DEFERRABLE INITIALLY DEFERRED
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE routes (
+        vpc TEXT NOT NULL REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        prefix TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('eni', 'host', 'vpc', 'blackhole')),
+        eni TEXT, host TEXT REFERENCES hosts DEFERRABLE INITIALLY DEFERRED,
+        peer TEXT REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        PRIMARY KEY (vpc, prefix),
+        FOREIGN KEY (eni, vpc) REFERENCES enis (name, vpc) DEFERRABLE INITIALLY DEFERRED,
+        CHECK ((eni IS NOT NULL) = (kind = 'eni') AND (host IS NOT NULL) = (kind = 'host')
+               AND (peer IS NOT NULL) = (kind = 'vpc'))
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE table_sizes (
+        name TEXT PRIMARY KEY, entries INTEGER NOT NULL CHECK (entries > 0)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE intents (dev TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA}",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One table that holds a part of the model; its first `keys` columns are its key."""
+
+    name: str
+    columns: tuple[str, ...]
+    keys: int
+
+    @property
+    def select(self) -> str:
+        """SQL that reads every row, in the order of the key."""
+        order = ", ".join(self.columns[: self.keys])
+        return f"SELECT {', '.join(self.columns)} FROM {self.name} ORDER BY {order}"  # noqa: S608
+
+    @property
+    def insert(self) -> str:
+        """SQL that adds one row."""
+        places = ", ".join("?" * len(self.columns))
+        return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES ({places})"  # noqa: S608
+
+    @property
+    def delete(self) -> str:
+        """SQL that removes the row of one key."""
+        keys = " AND ".join(f"{column} = ?" for column in self.columns[: self.keys])
+        return f"DELETE FROM {self.name} WHERE {keys}"  # noqa: S608
+
+
+# Their names go into SQL as they are, so they are all written here.
+RELATIONS = (
+    Relation("uplinks", ("iface", "vtep", "vxlan_port", "hook", "xdp_mode"), 1),
+    Relation("vpcs", ("name", "vni"), 1),
+    Relation("subnets", ("vpc", "cidr", "gateway"), 2),
+    Relation("hosts", ("address", "path"), 1),
+    Relation("enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1),
+    Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2),
+    Relation("routes", ("vpc", "prefix", "kind", "eni", "host", "peer"), 2),
+    Relation("table_sizes", ("name", "entries"), 1),
+)
+ROUTE_TARGETS = ("eni", "host", "vpc")
+
+
+def relations_of(model: Model) -> dict[str, set[Row]]:
+    """Return the rows of every relation that together say `model`."""
+    enis = model.enis.values()
+    return {
+        "uplinks": {
+            (u.iface, str(u.vtep), u.vxlan_port, u.hook, u.xdp_mode) for u in model.uplinks.values()
+        },
+        "vpcs": {(vpc.name, vpc.vni) for vpc in model.vpcs.values()},
+        "subnets": {(s.vpc, str(s.cidr), str(s.gateway)) for s in model.subnets.values()},
+        "hosts": {(str(host), path) for host, path in model.hosts.items()},
+        "enis": {_eni_row(eni) for eni in enis},
+        "eni_addresses": {
+            (eni.name, position, eni.vpc, str(ip))
+            for eni in enis
+            for position, ip in enumerate(eni.ips)
+        },
+        "routes": {_route_row(route) for route in model.routes.values()},
+        "table_sizes": set(model.table_sizes.items()),
+    }
+
+
+def model_of(relations: Mapping[str, list[Any]]) -> Model:
+    """Return the model that rows as `Relation.select` gives them say.
+
+    Raises ValueError where a text is not an address, as only a foreign hand writes it.
+    """
+    ips: dict[str, list[Address]] = {}
+    for eni, _, _, ip in relations["eni_addresses"]:
+        ips.setdefault(eni, []).append(ip_address(ip))
+    uplinks = [
+        Uplink(iface, ip_address(vtep), *rest) for iface, vtep, *rest in relations["uplinks"]
+    ]
+    subnets = [Subnet(v, ip_network(c), ip_address(g)) for v, c, g in relations["subnets"]]
+    enis = [_eni(row, tuple(ips.get(row[0], ()))) for row in relations["enis"]]
+    routes = [_route(row) for row in relations["routes"]]
+    return Model(
+        uplinks=frozen({uplink.iface: uplink for uplink in uplinks}),
+        vpcs=frozen({name: Vpc(name, vni) for name, vni in relations["vpcs"]}),
+        subnets=frozen({(subnet.vpc, subnet.cidr): subnet for subnet in subnets}),
+        enis=frozen({eni.name: eni for eni in enis}),
+        routes=frozen({(route.vpc, route.prefix): route for route in routes}),
+        hosts=frozen({ip_address(host): path for host, path in relations["hosts"]}),
+        table_sizes=frozen(dict(relations["table_sizes"])),
+    )
+
+
+def _eni_row(eni: Eni) -> Row:
+    host = None if eni.host is None else str(eni.host)
+    check = int(eni.source_check)
+    return (eni.name, eni.number, eni.vpc, eni.mac, eni.dev, host, check, eni.hook)
+
+
+def _eni(row: Sequence[Any], ips: tuple[Address, ...]) -> Eni:
+    name, number, vpc, mac, dev, host, check, hook = row
+    where = None if host is None else ip_address(host)
+    return Eni(name, number, vpc, mac, ips, dev, where, bool(check), hook)
+
+
+def _route_row(route: Route) -> Row:
+    targets = [route.target if route.kind == kind else None for kind in ROUTE_TARGETS]
+    return (route.vpc, str(route.prefix), route.kind, *targets)
+
+
+def _route(row: Sequence[Any]) -> Route:
+    vpc, prefix, kind, *targets = row
+    target = None if kind == "blackhole" else targets[ROUTE_TARGETS.index(kind)]
+    return Route(vpc, ip_network(prefix), kind, target)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the desired state is kept: one transaction for each change, or nothing.
+
+`Store` is what the rest of the library asks of a store; `SqliteStore` keeps it
+in a file of this host. What the state may be is decided in model, and how it
+is laid out in schema.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused, LayoutMismatch
+from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.schema import (
+    APPLICATION_ID,
+    CREATE,
+    RELATIONS,
+    SCHEMA,
+    model_of,
+    relations_of,
+)
+
+BUSY_SECONDS = 10.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class StateChanged(BadInput):
+    """Another command changed the stored state since it was loaded; nothing was changed."""
+
+
+class Store(Protocol):
+    """What keeps the desired state, and the intents that heal a command cut short.
+
+    An intent names a device whose hooks are about to change. It is kept before
+    the kernel is touched and cleared by the commit that says how it ended.
+    """
+
+    def load(self) -> Model:
+        """Return the state that was committed last."""
+
+    def commit(self, before: Model, after: Model, *, settle: Iterable[str] = ()) -> None:
+        """Make `after` the state and clear the intents `settle`, both or neither.
+
+        Raises StateChanged if the state is not `before`.
+        """
+
+    def intend(self, dev: str) -> None:
+        """Keep the intent to change the hooks of `dev`."""
+
+    def intents(self) -> set[str]:
+        """Return the devices whose intents are not cleared."""
+
+    def close(self) -> None:
+        """Let go of what the store holds."""
+
+
+class SqliteStore:
+    """A store in an SQLite file that is made, readable by its owner alone, if not there.
+
+    Raises BadInput for a file that is damaged or not a store (it is left as it
+    is), LayoutMismatch for one of another version, KernelRefused for what the
+    system does not allow.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._loaded: tuple[int, Model] | None = None
+        with self._explaining("open"):
+            _make_directory(self.path.parent)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            with self._explaining("open"):
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def load(self) -> Model:
+        """Return the state that was committed last; other commands are never waited for."""
+        with self._explaining("read"), self._transaction("DEFERRED"):
+            return self._read()
+
+    def commit(self, before: Model, after: Model, *, settle: Iterable[str] = ()) -> None:
+        """Make `after` the state and clear the intents `settle`, in one transaction.
+
+        Only rows that differ are written. Raises StateChanged if the state is
+        not `before`; nothing is changed then.
+        """
+        with self._explaining("write"):
+            with self._transaction("IMMEDIATE"):
+                self._require(before)
+                revision = self._revision()
+                if self._write(before, after):
+                    revision += 1
+                    self._db.execute("UPDATE state SET revision = ?", (revision,))
+                self._db.executemany("DELETE FROM intents WHERE dev = ?", [(d,) for d in settle])
+            self._loaded = (revision, after)
+
+    def intend(self, dev: str) -> None:
+        """Keep the intent to change the hooks of `dev`; on the disk when this returns."""
+        with self._explaining("write"):
+            self._db.execute("INSERT OR IGNORE INTO intents VALUES (?)", (dev,))
+
+    def intents(self) -> set[str]:
+        """Return the devices whose intents are not cleared."""
+        with self._explaining("read"):
+            return {dev for (dev,) in self._db.execute("SELECT dev FROM intents")}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA synchronous = FULL")
+        if self._is_new():
+            self._create()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA:
+            age = "a newer" if version > SCHEMA else "an older"
+            raise LayoutMismatch(
+                f"open the store {self.path}",
+                f"{age} cipu-xdp wrote it (schema {version}, this one knows {SCHEMA})",
+                "Use that version, or export there and apply here.",
+            )
+
+    def _is_new(self) -> bool:
+        # In this order: whoever sees our tables sees the id that came with them.
+        (things,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID and things:
+            raise BadInput(
+                f"open the store {self.path}", "it is another program's", "Move it elsewhere."
+            )
+        return not things
+
+    def _create(self) -> None:
+        # The lock is for the switch to WAL alone, which does not wait for others.
+        with _locked(self.path.parent):
+            self._db.execute("PRAGMA journal_mode = WAL")
+            with self._transaction("IMMEDIATE"):
+                for statement in CREATE if self._is_new() else ():
+                    self._db.execute(statement)
+
+    def _read(self) -> Model:
+        revision = self._revision()
+        if self._loaded is None or self._loaded[0] != revision:
+            rows = {r.name: self._db.execute(r.select).fetchall() for r in RELATIONS}
+            self._loaded = (revision, model_of(rows))
+        return self._loaded[1]
+
+    def _revision(self) -> int:
+        (revision,) = self._db.execute("SELECT revision FROM state").fetchone()
+        return int(revision)
+
+    def _require(self, before: Model) -> None:
+        stored = self._read()
+        if stored is not before and stored != before:
+            raise StateChanged(
+                f"write the store {self.path}",
+                "another command changed it in the meantime",
+                "Run the command again.",
+            )
+
+    def _write(self, before: Model, after: Model) -> bool:
+        old, new = relations_of(before), relations_of(after)
+        for relation in RELATIONS:
+            gone = old[relation.name] - new[relation.name]
+            self._db.executemany(relation.delete, [row[: relation.keys] for row in gone])
+        for relation in RELATIONS:
+            self._db.executemany(relation.insert, new[relation.name] - old[relation.name])
+        return old != new
+
+    @contextlib.contextmanager
+    def _transaction(self, kind: str) -> Iterator[None]:
+        self._db.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _explaining(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, ValueError) as error:
+            raise _explained(f"{verb} the store {self.path}", error) from error
+
+
+def _explained(tried: str, error: Exception) -> CipuError:
+    # The low byte of an extended code is the code (sqlite.org/rescode.html).
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, ValueError) or code in DAMAGED:
+        return BadInput(tried, f"it is damaged ({error})", "Put a copy back, or move it away.")
+    if isinstance(error, sqlite3.IntegrityError):
+        hint = "Report it: the model should have refused this."
+        return BadInput(tried, f"it would break a rule ({error})", hint)
+    if code in BUSY:
+        return KernelRefused(tried, "another command is writing it", "Try again when it is done.")
+    hint = "Run it as root." if isinstance(error, PermissionError) else "See to its file system."
+    return KernelRefused(tried, f"the system says: {error}", hint)
+
+
+def _make_directory(directory: Path) -> None:
+    for missing in reversed([directory, *directory.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

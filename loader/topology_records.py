@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a topology file says, as frozen records: one for each kind of mapping.
+
+They hold checked values; the spelling and the checks are in topology_schema,
+what a file means for a host in topology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cipu_xdp.loader import parse
+from cipu_xdp.loader.records import Address, Network
+
+DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """The network between the hosts of a lab.
+
+    `prefix` holds every VTEP whose host names no prefix of its own; `mtu` is in
+    bytes of IP packet; with `router`, a router stands between the hosts.
+    """
+
+    prefix: Network | None = None
+    mtu: int = DEFAULT_MTU
+    router: bool = False
+    vxlan_port: int = 4789
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host: its VTEP, and how it is to be attached. `uplink` is its NIC, if it is known."""
+
+    name: str
+    vtep: Address
+    prefix: Network | None = None
+    uplink: str | None = None
+    hook: str = "auto"
+    xdp_mode: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet; without `gateway`, the model's default."""
+
+    cidr: Network
+    gateway: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Eni:
+    """An ENI; `host` is a host's name or a VTEP, `dev` its device on that host.
+
+    `kind` (veth or tap) and `mtu` are for labs, which make the device.
+    """
+
+    name: str
+    ips: tuple[Address, ...]
+    host: str | None = None
+    dev: str | None = None
+    mac: str | None = None
+    hook: str = "auto"
+    source_check: bool = True
+    kind: str = "veth"
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of `kind` eni, host, vpc or blackhole, and the name (or VTEP) it leads to."""
+
+    prefix: Network
+    kind: str
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """A VPC with all that is in it."""
+
+    name: str
+    vni: int
+    subnets: tuple[Subnet, ...] = ()
+    enis: tuple[Eni, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole file. `source` is what messages call it."""
+
+    name: str
+    source: str
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    vpcs: Mapping[str, Vpc] = field(default_factory=dict)
+    underlay: Underlay | None = None
+
+    def vtep(self, host: str) -> Address:
+        """The VTEP of a host that is named, or written as its VTEP. Raises BadInput."""
+        with parse.trying(f"use {self.source}"):
+            return self.hosts[host].vtep if host in self.hosts else parse.underlay_address(host)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of a topology file: which keys there are, what each may hold.
+
+Each class is one kind of mapping in the file, each docstring is its
+documentation. It decides what is well spelled; a value's own form is decided
+in parse, what fits together in topology and model. Loaded only to read a
+file: importing pydantic takes longer than most commands.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from cipu_xdp.loader import parse
+from cipu_xdp.loader import topology_records as topology
+from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.parse import Unfit
+from cipu_xdp.loader.records import Address, Network
+
+MIN_MTU = 1350  # IPv6 needs 1280 (RFC 8200, 5), VXLAN over IPv6 takes 70
+MAX_MTU = 65535
+ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
+
+
+def _text(check: Callable[[str], Any]) -> PlainValidator:
+    def validate(value: object) -> Any:
+        if not isinstance(value, str):
+            raise Unfit(f"{value!r} is not text", "Put it between quotes.")
+        return check(value)
+
+    return PlainValidator(validate)
+
+
+TEXT = WithJsonSchema({"type": "string"})
+
+
+def _as_subnet(value: object) -> object:
+    return {"cidr": value} if isinstance(value, str) else value
+
+
+Name = Annotated[str, _text(lambda text: parse.name(text, "part of a topology")), TEXT]
+Device = Annotated[str, _text(parse.device), TEXT]
+Ip = Annotated[Address, _text(parse.address), TEXT]
+Vtep = Annotated[Address, _text(parse.underlay_address), TEXT]
+Prefix = Annotated[Network, _text(parse.prefix), TEXT]
+MacText = Annotated[str, _text(parse.mac), TEXT]
+Vni = Annotated[
+    int,
+    PlainValidator(parse.vni),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_VNI}),
+]
+Mtu = Annotated[int, Field(strict=True, ge=MIN_MTU, le=MAX_MTU)]
+TenantMtu = Annotated[int, Field(strict=True, ge=576, le=MAX_MTU)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Part(BaseModel):
+    """A mapping of the file: a key it does not know is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: object) -> object:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise Unfit(f"there is no key {key!r} here", _allowed(key, cls.model_fields))
+            # A key with nothing after it is as good as none.
+            return {key: part for key, part in value.items() if part is not None}
+        return value
+
+
+class UnderlayPart(Part):
+    """The network between the hosts of a lab; `apply` only takes the port from it."""
+
+    prefix: Prefix | None = None
+    mtu: Mtu = topology.DEFAULT_MTU
+    router: Flag = False
+    vxlan_port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 4789
+
+
+class HostPart(Part):
+    """A host: its address on the underlay, and options of `attach`."""
+
+    vtep: Vtep
+    prefix: Prefix | None = None
+    uplink: Device | None = None
+    hook: Literal["auto", "xdp", "tc"] = "auto"
+    xdp_mode: Literal["auto", "native", "generic"] = "auto"
+
+
+class SubnetPart(Part):
+    """A subnet: a CIDR alone, or with the address of its gateway."""
+
+    cidr: Prefix
+    gateway: Ip | None = None
+
+
+class EniPart(Part):
+    """An ENI: addresses, and the host it is on (a name or a VTEP) or its device here."""
+
+    ips: Annotated[list[Ip], Field(min_length=1, max_length=16)]
+    host: Annotated[str, Field(strict=True)] | None = None
+    dev: Device | None = None
+    mac: MacText | None = None
+    hook: Literal["auto", "tc", "xdp"] = "auto"
+    source_check: Flag = True
+    kind: Literal["veth", "tap"] = "veth"
+    mtu: TenantMtu | None = None
+
+    @model_validator(mode="after")
+    def _placed(self) -> EniPart:
+        if self.host is None and self.dev is None:
+            raise Unfit("it is nowhere", "Give 'host', a host's name or VTEP, or 'dev'.")
+        return self
+
+
+class RoutePart(Part):
+    """A route: a prefix, and one of where it leads."""
+
+    prefix: Prefix
+    eni: Name | None = None
+    host: Annotated[str, Field(strict=True)] | None = None
+    vpc: Name | None = None
+    blackhole: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> RoutePart:
+        if len([kind for kind in ROUTE_KINDS if getattr(self, kind) is not None]) != 1:
+            raise Unfit("it leads to none or to several", f"Give one of {', '.join(ROUTE_KINDS)}.")
+        return self
+
+
+class VpcPart(Part):
+    """A VPC: its VNI, and all that is in it."""
+
+    vni: Vni
+    subnets: list[Annotated[SubnetPart, BeforeValidator(_as_subnet)]] = []
+    enis: dict[Name, EniPart] = {}
+    routes: list[RoutePart] = []
+
+
+class FilePart(Part):
+    """A whole file."""
+
+    name: Name | None = None
+    underlay: UnderlayPart | None = None
+    hosts: dict[Name, HostPart] = {}
+    vpcs: dict[Name, VpcPart] = {}
+
+
+def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
+    """Check plain data and make a topology of it; arguments as `topology.parse_plain`.
+
+    Raises:
+        BadInput: names the place in the file and what is allowed there.
+    """
+    try:
+        part = FilePart.model_validate({} if plain is None else plain)
+    except ValidationError as error:
+        raise _bad_input(error, source) from None
+    made = topology.Topology(
+        name=part.name or name,
+        source=source,
+        hosts={key: topology.Host(key, **dict(host)) for key, host in part.hosts.items()},
+        vpcs={key: _vpc(key, vpc) for key, vpc in part.vpcs.items()},
+        underlay=topology.Underlay(**dict(part.underlay)) if part.underlay else None,
+    )
+    _check_references(made)
+    return made
+
+
+def _vpc(name: str, part: VpcPart) -> topology.Vpc:
+    return topology.Vpc(
+        name,
+        part.vni,
+        tuple(topology.Subnet(**dict(subnet)) for subnet in part.subnets),
+        tuple(
+            topology.Eni(key, **(dict(eni) | {"ips": tuple(eni.ips)}))
+            for key, eni in part.enis.items()
+        ),
+        tuple(_route(route) for route in part.routes),
+    )
+
+
+def _route(part: RoutePart) -> topology.Route:
+    kind = next(kind for kind in ROUTE_KINDS if getattr(part, kind) is not None)
+    target = None if kind == "blackhole" else getattr(part, kind)
+    return topology.Route(part.prefix, kind, target)
+
+
+def _check_references(made: topology.Topology) -> None:
+    seen: dict[str, str] = {}
+    for vpc in made.vpcs.values():
+        for eni in vpc.enis:
+            place = f"vpcs.{vpc.name}.enis.{eni.name}"
+            if eni.name in seen:
+                why = f"{place}: {seen[eni.name]} has the same name"
+                raise BadInput(f"use {made.source}", why, "An ENI's name is its own in all VPCs.")
+            seen[eni.name] = place
+            _check_host(made, eni.host, f"{place}.host")
+        for number, route in enumerate(vpc.routes):
+            if route.kind == "host":
+                _check_host(made, route.target, f"vpcs.{vpc.name}.routes.{number}.host")
+
+
+def _check_host(made: topology.Topology, host: str | None, place: str) -> None:
+    if host is None or host in made.hosts:
+        return
+    try:
+        parse.underlay_address(host)
+    except Unfit as unfit:
+        known = ", ".join(made.hosts) or "none"
+        why = f"{place}: {host!r} is not a host of this file, and {unfit.why}"
+        hint = f"Give the address of a VTEP or a host; there are: {known}."
+        raise BadInput(f"use {made.source}", why, hint) from None
+
+
+def _allowed(key: object, keys: Any) -> str:
+    near = difflib.get_close_matches(str(key), list(keys), 1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{meant}Allowed are {', '.join(keys)}."
+
+
+def _bad_input(error: ValidationError, source: str) -> BadInput:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(step) for step in first["loc"] if step != "[key]") or "the file"
+    unfit = first.get("ctx", {}).get("error")
+    if isinstance(unfit, Unfit):
+        return BadInput(f"use {source}", f"{place}: {unfit.why}", unfit.hint)
+    message = first["msg"].replace("Input should be", "It should be")
+    if first["type"] in ("model_type", "dict_type"):
+        message = "It should be a mapping of keys and values"
+    if first["type"] == "missing":
+        return BadInput(f"use {source}", f"{place} is missing", "Add it.")
+    why = f"{place}: {first['input']!r:.60} does not fit"
+    return BadInput(f"use {source}", why, f"{message}.")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An overlay that only remembers what it was asked.
+
+It answers the command line with one object of each kind, in the shapes of
+``loader.overlay``, or raises what it was told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from click.testing import Result
+
+VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64"}
+SUBNET = {"vpc": "blue", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}
+ROUTE = {"vpc": "blue", "prefix": "0.0.0.0/0", "kind": "eni", "target": "web"}
+LOCAL = {
+    "name": "web",
+    "number": 1,
+    "vpc": "blue",
+    "vni": 100,
+    "mac": "02:11:22:33:44:55",
+    "ips": ["10.0.0.10", "fd00:1::10"],
+    "dev": "veth-web",
+    "host": None,
+    "source_check": True,
+    "hook": "tc",
+    "notes": ["the peer of veth-web has GRO off"],
+}
+REMOTE = LOCAL | {"name": "db", "number": 2, "dev": None, "host": "192.0.2.2", "notes": []}
+UPLINK = {
+    "iface": "eth0",
+    "ifindex": 2,
+    "vtep": "192.0.2.1",
+    "vxlan_port": 4789,
+    "hook": "xdp",
+    "hook_asked": "auto",
+    "why": "the driver runs XDP itself",
+    "xdp_mode": "native",
+    "mtu": 1600,
+    "tenant_mtu": 1550,
+    "programs": [{"hook": "xdp", "id": 7, "tag": "ab12", "name": "from_fabric"}],
+    "ok": True,
+    "notes": ["eth0 has a second address"],
+}
+STATUS = {
+    "instance": "default",
+    "netns": "host-a",
+    "store": "/var/lib/cipu-xdp/default/store.db",
+    "version": "0.1.0",
+    "attached": True,
+    "uplinks": [UPLINK],
+    "vpcs": 1,
+    "subnets": 2,
+    "enis": {"local": 1, "remote": 1},
+    "routes": 1,
+    "tables": [{"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536}],
+    "verdicts": [
+        {
+            "verdict": "ENCAPSULATED",
+            "action": "redirect",
+            "packets": 12,
+            "bytes": 3400,
+            "meaning": "sent to another host inside VXLAN",
+        },
+        {"verdict": "SPOOFED", "action": "drop", "packets": 0, "bytes": 0, "meaning": "not its"},
+    ],
+}
+ANSWERS: dict[str, object] = {
+    "attach": UPLINK,
+    "detach": UPLINK,
+    "detach_all": ["eth0", "eth1"],
+    "status": STATUS,
+    "vpc_list": [VPC],
+    "subnet_list": [SUBNET],
+    "eni_list": [LOCAL, REMOTE],
+    "route_list": [ROUTE],
+    "eni_create": LOCAL,
+    "eni_set": LOCAL,
+    "eni_delete": LOCAL,
+    "eni_show": LOCAL,
+    "route_create": ROUTE,
+    "route_delete": ROUTE,
+    "export": {"vpcs": {"blue": {"vni": 100}}},
+}
+BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET}
+
+
+class FakeOverlay:
+    """Remembers what it was asked, and answers or raises what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.instances: list[str | None] = []
+        self.answers = dict(ANSWERS)
+        self.error: BaseException | None = None
+
+    def open(self, instance: str | None) -> FakeOverlay:
+        self.instances.append(instance)
+        return self
+
+    def __enter__(self) -> FakeOverlay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __getattr__(self, verb: str) -> Callable[..., object]:
+        def call(*args: Any, **named: Any) -> object:
+            self.calls.append((verb, args, named))
+            if self.error:
+                raise self.error
+            return self.answers.get(verb, BY_NOUN.get(verb.split("_")[0]))
+
+        return call
+
+
+Run = Callable[[str], Result]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command line asks of the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_overlay import (
+    FakeOverlay,
+    Run,
+)
+
+REACHES: list[tuple[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
+    ("vpc create blue --vni 100", ("vpc_create", ("blue", 100), {})),
+    ("vpc delete blue", ("vpc_delete", ("blue",), {})),
+    ("vpc list", ("vpc_list", (), {})),
+    ("vpc show blue", ("vpc_show", ("blue",), {})),
+    ("subnet create blue 10.0.0.0/24", ("subnet_create", ("blue", "10.0.0.0/24", None), {})),
+    (
+        "subnet create blue fd00::/64 --gateway fd00::2",
+        ("subnet_create", ("blue", "fd00::/64", "fd00::2"), {}),
+    ),
+    ("subnet delete blue 10.0.0.0/24", ("subnet_delete", ("blue", "10.0.0.0/24"), {})),
+    ("subnet list", ("subnet_list", (None,), {})),
+    ("subnet list --vpc blue", ("subnet_list", ("blue",), {})),
+    ("eni list --vpc blue", ("eni_list", ("blue",), {})),
+    ("eni show web", ("eni_show", ("web",), {})),
+    ("eni delete web", ("eni_delete", ("web",), {})),
+    ("route delete blue 0.0.0.0/0", ("route_delete", ("blue", "0.0.0.0/0"), {})),
+    ("route list --vpc blue", ("route_list", ("blue",), {})),
+    ("detach eth0", ("detach", ("eth0",), {})),
+    ("detach --all", ("detach_all", (), {})),
+    ("status", ("status", (), {})),
+    ("export", ("export", (), {})),
+]
+
+
+@pytest.mark.parametrize(("line", "call"), REACHES)
+def test_a_command_reaches_the_library_as_typed(
+    run: Run, fake: FakeOverlay, line: str, call: tuple[str, tuple[Any, ...], dict[str, Any]]
+) -> None:
+    assert run(line).exit_code == 0
+    assert fake.calls == [call]
+
+
+def test_attach_passes_defaults_and_options(run: Run, fake: FakeOverlay) -> None:
+    run("attach eth0")
+    run(
+        "attach eth0 --vtep 192.0.2.1 --vxlan-port 8472 --hook tc --xdp-mode generic --replace"
+        " --table-size enis=20 --table-size routes=30"
+    )
+    plain, full = (named for _, _, named in fake.calls)
+    assert callable(plain.pop("progress"))
+    assert callable(full.pop("progress"))
+    assert plain == {
+        "vtep": None,
+        "vxlan_port": 4789,
+        "hook": "auto",
+        "xdp_mode": "auto",
+        "replace": False,
+        "table_sizes": None,
+    }
+    assert full == {
+        "vtep": "192.0.2.1",
+        "vxlan_port": 8472,
+        "hook": "tc",
+        "xdp_mode": "generic",
+        "replace": True,
+        "table_sizes": {"enis": 20, "routes": 30},
+    }
+
+
+def test_eni_create_passes_all_it_was_given(run: Run, fake: FakeOverlay) -> None:
+    line = "eni create web --vpc blue --ip 10.0.0.10 --ip fd00::1 --dev v0 --mac 02:00:00:00:00:01"
+    assert run(f"{line} --no-source-check --hook xdp").exit_code == 0
+    _, args, named = fake.calls[0]
+    assert args == ("web",)
+    assert named == {
+        "vpc": "blue",
+        "ips": ["10.0.0.10", "fd00::1"],
+        "mac": "02:00:00:00:00:01",
+        "dev": "v0",
+        "host": None,
+        "source_check": False,
+        "hook": "xdp",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "changed"),
+    [
+        ("--host 192.0.2.2", {"host": "192.0.2.2"}),
+        ("--dev v1", {"dev": "v1"}),
+        ("--ip 10.0.0.4", {"ips": ["10.0.0.4"]}),
+        ("--mac 02:00:00:00:00:01", {"mac": "02:00:00:00:00:01"}),
+        ("--no-source-check", {"source_check": False}),
+        ("--source-check", {"source_check": True}),
+        ("--hook tc", {"hook": "tc"}),
+    ],
+)
+def test_eni_set_passes_only_what_changes(
+    run: Run, fake: FakeOverlay, option: str, changed: dict[str, object]
+) -> None:
+    assert run(f"eni set web {option}").exit_code == 0
+    _, args, named = fake.calls[0]
+    assert args == ("web",)
+    assert {key: value for key, value in named.items() if value is not None} == changed
+
+
+@pytest.mark.parametrize(
+    ("option", "target"),
+    [
+        ("--eni web", {"eni": "web"}),
+        ("--host 192.0.2.2", {"host": "192.0.2.2"}),
+        ("--vpc green", {"peer_vpc": "green"}),
+        ("--blackhole", {"blackhole": True}),
+    ],
+)
+def test_route_create_passes_its_one_target(
+    run: Run, fake: FakeOverlay, option: str, target: dict[str, object]
+) -> None:
+    assert run(f"route create blue 10.9.0.0/16 {option}").exit_code == 0
+    _, args, named = fake.calls[0]
+    assert args == ("blue", "10.9.0.0/16")
+    assert {key: value for key, value in named.items() if value} == target

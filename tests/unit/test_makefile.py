@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make`, `make install` and `make uninstall`, into a directory of the test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = {
+    "usr/local/bin/cipu-xdp",
+    "usr/local/share/bash-completion/completions/cipu-xdp",
+    "usr/local/share/zsh/site-functions/_cipu-xdp",
+    "usr/local/share/fish/vendor_completions.d/cipu-xdp.fish",
+}
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run make with the venv of this test run, taking `setup` as done."""
+    line = ["make", "--no-print-directory", "-o", "setup", f"VENV={sys.prefix}", *words]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_make_alone_lists_every_target() -> None:
+    listed = {line.split()[0] for line in make().stdout.splitlines()}
+    declared = re.search(r"\.PHONY:((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text())
+    assert declared
+    targets = set(declared[1].replace("\\", " ").split()) - {"packages", "packages-dev"}
+    assert listed == targets
+
+
+def test_install_and_uninstall_are_each_others_undo(tmp_path: Path) -> None:
+    (tmp_path / "usr/local/bin").mkdir(parents=True)
+    (tmp_path / "usr/local/bin/other").touch()
+    done = make("install", f"DESTDIR={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path) == INSTALLED | {"usr/local/bin/other"}
+    launched = subprocess.run(
+        [tmp_path / "usr/local/bin/cipu-xdp", "--version"], capture_output=True, check=True
+    )
+    assert launched.stdout.startswith(b"cipu-xdp")
+    assert make("uninstall", f"DESTDIR={tmp_path}").returncode == 0
+    assert files(tmp_path) == {"usr/local/bin/other"}
+    assert make("uninstall", f"DESTDIR={tmp_path}").returncode == 0
+
+
+def test_a_foreign_command_of_that_name_stays(tmp_path: Path) -> None:
+    foreign = tmp_path / "bin" / "cipu-xdp"
+    foreign.parent.mkdir()
+    foreign.write_text("something else")
+    for target in ("install", "uninstall"):
+        done = make(target, f"DESTDIR={tmp_path}", "PREFIX=")
+        assert done.returncode != 0
+        assert "stays" in done.stderr
+    assert files(tmp_path) == {"bin/cipu-xdp"}
+    assert foreign.read_text() == "something else"

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store: what is committed is there, whole, and nobody else can read it."""
+
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from models import beginning, histories, models, states
+
+from cipu_xdp.loader import model as verbs
+from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.model import Model, Uplink
+from cipu_xdp.loader.schema import RELATIONS, SCHEMA
+from cipu_xdp.loader.store import SqliteStore, StateChanged, Store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "one" / "two" / "store.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore(path)
+    yield opened
+    opened.close()
+
+
+def reloaded(path: Path) -> Model:
+    store = SqliteStore(path)
+    try:
+        return store.load()
+    finally:
+        store.close()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_store_holds_the_empty_model(store: Store) -> None:
+    assert store.load() == Model()
+    assert store.intents() == set()
+
+
+def test_a_store_is_readable_by_its_owner_alone(store: SqliteStore) -> None:
+    store.commit(Model(), beginning())
+    assert [mode(parent) for parent in store.path.parents[:2]] == [0o700, 0o700]
+    files = sorted(store.path.parent.iterdir())
+    assert len(files) == 3
+    assert {mode(file) for file in files} == {0o600}
+
+
+def test_a_store_writes_ahead_and_waits_for_the_disk(store: SqliteStore) -> None:
+    pragmas = ("journal_mode", "synchronous", "foreign_keys", "user_version")
+    values = [store._db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    assert values == ["wal", 2, 1, SCHEMA]
+
+
+@given(histories)
+@settings(max_examples=60, deadline=None)
+def test_every_state_of_every_history_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, history: Any
+) -> None:
+    path = tmp_path_factory.mktemp("history") / "store.db"
+    store, before = SqliteStore(path), Model()
+    for after in [start := beginning(), *states(start, history)]:
+        store.commit(before, after)
+        before = after
+    assert store.load() == before
+    store.close()
+    assert reloaded(path) == before
+
+
+@given(models, models)
+@settings(max_examples=60, deadline=None)
+def test_any_model_may_follow_any_other_in_one_commit(
+    tmp_path_factory: pytest.TempPathFactory, one: Model, other: Model
+) -> None:
+    path = tmp_path_factory.mktemp("pair") / "store.db"
+    store = SqliteStore(path)
+    store.commit(Model(), one)
+    store.commit(one, other)
+    store.close()
+    assert reloaded(path) == other
+
+
+def test_all_that_a_model_can_say_comes_back(store: SqliteStore) -> None:
+    model = verbs.set_uplink(
+        beginning(), Uplink("eth1", ip_address("2001:db8::1"), 8472, "tc", "generic")
+    )
+    ips = ["fd00::7", "10.0.0.7", "fd00::6"]
+    model = verbs.create_eni(
+        model, "a", vpc="red", ips=ips, dev="v1", source_check=False, hook="xdp"
+    )
+    model = verbs.create_eni(model, "b", vpc="blue", ips=ips, host="2001:db8::2")
+    for prefix, kind, target in (
+        ("0.0.0.0/0", "eni", "a"),
+        ("10.1.0.0/16", "host", "2001:db8:0::2"),
+        ("10.2.0.0/16", "vpc", "blue"),
+        ("::/0", "blackhole", None),
+    ):
+        model = verbs.create_route(model, "red", prefix, kind, target)
+    model = verbs.set_table_sizes(model, {"addresses": 1024})
+    store.commit(Model(), model)
+    assert reloaded(store.path) == model
+
+
+def test_a_commit_writes_only_the_rows_that_differ(store: SqliteStore) -> None:
+    before = verbs.create_eni(beginning(), "a", vpc="red", ips=["10.0.0.5"], dev="v1")
+    store.commit(Model(), before)
+    written: list[str] = []
+    store._db.set_trace_callback(written.append)
+    after = verbs.create_eni(before, "b", vpc="red", ips=["10.0.0.6"], dev="v2")
+    store.commit(before, after)
+    changes = [line.split("(")[0] for line in written if line.startswith(("INSERT", "DELETE"))]
+    assert changes == ["INSERT INTO enis ", "INSERT INTO eni_addresses "]
+
+
+def test_two_that_swap_what_is_unique_are_committed_at_once(store: SqliteStore) -> None:
+    one = verbs.create_eni(beginning(), "a", vpc="red", ips=["10.0.0.5"], dev="v1")
+    one = verbs.create_eni(one, "b", vpc="red", ips=["10.0.0.6"], dev="v2")
+    two = verbs.create_eni(beginning(), "b", vpc="red", ips=["10.0.0.5"], dev="v1")
+    two = verbs.create_eni(two, "a", vpc="red", ips=["10.0.0.6"], dev="v2")
+    store.commit(Model(), one)
+    store.commit(one, two)
+    assert reloaded(store.path) == two
+
+
+def test_a_commit_upon_a_state_that_is_no_more_is_refused(store: SqliteStore) -> None:
+    other = SqliteStore(store.path)
+    mine = store.load()
+    theirs = beginning()
+    other.commit(other.load(), theirs)
+    store.intend("v1")
+    with pytest.raises(StateChanged, match="another command changed it"):
+        store.commit(mine, verbs.create_vpc(mine, "x", 7), settle=["v1"])
+    assert store.load() == other.load() == theirs
+    assert store.intents() == {"v1"}
+    store.commit(store.load(), verbs.create_vpc(theirs, "x", 7))
+    other.close()
+
+
+def test_an_equal_state_is_as_good_as_the_one_that_was_loaded(store: SqliteStore) -> None:
+    store.commit(Model(), beginning())
+    other = SqliteStore(store.path)
+    other.commit(beginning(), Model())
+    other.close()
+    assert store.load() == Model()
+
+
+def test_an_intent_stays_until_a_commit_settles_it(store: SqliteStore) -> None:
+    for dev in ("v1", "v2", "v1"):
+        store.intend(dev)
+    other = SqliteStore(store.path)
+    assert other.intents() == {"v1", "v2"}
+    other.commit(Model(), beginning(), settle=["v1", "unheard-of"])
+    other.close()
+    assert store.intents() == {"v2"}
+    store.commit(beginning(), beginning(), settle=iter(["v2"]))
+    assert store.intents() == set()
+
+
+def test_a_commit_that_fails_half_way_changes_nothing(store: SqliteStore) -> None:
+    store.commit(Model(), beginning())
+    store.intend("v1")
+    twice = Model(vpcs={"x": verbs.Vpc("x", 7), "y": verbs.Vpc("y", 7)})
+    with pytest.raises(BadInput, match="UNIQUE"):
+        store.commit(beginning(), twice, settle=["v1"])
+    assert reloaded(store.path) == beginning()
+    assert store.intents() == {"v1"}
+
+
+def test_the_file_itself_refuses_what_refers_to_nothing(store: SqliteStore) -> None:
+    orphans = Model(subnets=beginning().subnets)
+    with pytest.raises(BadInput, match="FOREIGN KEY"):
+        store.commit(Model(), orphans)
+    assert reloaded(store.path) == Model()
+
+
+@pytest.mark.parametrize("name", [relation.name for relation in RELATIONS])
+def test_columns_are_as_the_schema_has_them(store: SqliteStore, name: str) -> None:
+    (relation,) = [r for r in RELATIONS if r.name == name]
+    columns = store._db.execute(f"PRAGMA table_info({name})").fetchall()
+    assert tuple(column[1] for column in columns) == relation.columns
+    assert sum(column[5] > 0 for column in columns) == relation.keys
