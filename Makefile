@@ -124,6 +124,8 @@ $(VENV)/.setup-dev: pyproject.toml $(VENV)/.setup
 	@touch $@
 
 # The packages as they are installed, for mypy, which cannot follow an editable install.
-build/types:
+build/types: pyproject.toml
 	@mkdir -p $@/cipu_xdp
 	@for package in loader cli bpf; do ln -sfn ../../../$$package $@/cipu_xdp/$$package; done
+	@ln -sfn ../../../vagrant/topologies $@/cipu_xdp/topologies
+	@touch $@

@@ -114,8 +114,10 @@ def print_fields(value: Row, fields: Iterable[Column]) -> None:
         click.echo(f"  {title:<{width}}  {content}")
 
 
-def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
-    """Print a table: fitted to a terminal, or a line for each row in a pipe."""
+def print_table(rows: Iterable[Row], columns: Sequence[Column], title: str = "") -> None:
+    """Print a table below its title: fitted to a terminal, or a line for each row in a pipe."""
+    if title:
+        click.echo(f"\n{title}")
     titles = [column.title.upper() for column in columns]
     cells = [[column.text(row) for column in columns] for row in rows]
     if sys.stdout.isatty():

@@ -17,9 +17,10 @@ from cipu_xdp.loader.errors import KernelRefused
 
 MAP_TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lpm_trie": 11}
 MAP_FLAGS = {"0": 0, "BPF_F_NO_PREALLOC": 1}
-ATTACH_XDP = 37
+ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
+LINK_XDP = 6
 BATCH = 4096
 
 
@@ -276,11 +277,11 @@ def detach_link(link: int) -> None:
 
 
 def xdp_link(link: int) -> tuple[int, int]:
-    """Program id and ifindex (0 once the device is gone) of an XDP link."""
+    """Program id and ifindex of an XDP link; 0 and 0 if its device is gone or it is another's."""
     info = _XdpLinkInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _call("bpf_obj_get_info_by_fd", "ask about a link", link, ctypes.byref(info), ctypes.byref(size))
-    return int(info.prog_id), int(info.ifindex)
+    return (int(info.prog_id), int(info.ifindex)) if info.type == LINK_XDP else (0, 0)
 
 
 def links() -> Iterator[int]:
@@ -322,3 +323,13 @@ def test_run(
         after.raw[: options.ctx_size_out],
         options.duration,
     )
+
+
+def tcx_programs(ifindex: int) -> list[int]:
+    """Ids of the programs at a device's TCX ingress; kernels before 6.6 have no such hook."""
+    flags, count = ctypes.c_uint32(), ctypes.c_uint32(64)
+    ids = (ctypes.c_uint32 * 64)()
+    result = _libbpf().bpf_prog_query(
+        ifindex, ATTACH_TCX_INGRESS, 0, ctypes.byref(flags), ids, ctypes.byref(count)
+    )
+    return list(ids[: count.value]) if result >= 0 else []

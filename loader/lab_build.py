@@ -9,7 +9,7 @@ machine itself, only the uplink that was named, and that is put back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from cipu_xdp.loader import netns
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.lab_plan import BRIDGE, TENANT_DEVICE, UPLINK, Fabric, HostPart, Plan, Tenant
 
-NAMESPACES = Path("/run/netns")
 NO_DAD = 0x02  # IFA_F_NODAD of linux/if_addr.h
 GRO = "rx-gro"
 CHECKSUM = "tx-checksum-ip-generic"
@@ -31,8 +30,13 @@ SYSCTLS = Path("/proc/sys/net")
 
 
 def exists(name: str) -> bool:
-    """Whether there is a network namespace of this name."""
-    return (NAMESPACES / name).exists()
+    """Whether the name of a network namespace is taken."""
+    return (netns.NAMED / name).exists()
+
+
+def usable(name: str) -> bool:
+    """Whether a network namespace can be entered; one killed half-made is a mere file."""
+    return exists(name) and (netns.NAMED / name).stat().st_dev != netns.NAMED.stat().st_dev
 
 
 def inside(name: str | None) -> AbstractContextManager[Any]:
@@ -69,7 +73,7 @@ def make_namespace(name: str, *, forwards: bool = False) -> None:
 
 
 def make_fabric(fabric: Fabric, hosts: tuple[HostPart, ...]) -> None:
-    """Make the underlay in its namespace and give every host its end, `up0`. Raises KernelRefused."""
+    """Make the underlay in its namespace and each host its end, `up0`. Raises KernelRefused."""
     with refusals(f"build the underlay {fabric.netns}"), inside(fabric.netns), IPRoute() as ip:
         if not fabric.routers:
             # Snooping would learn who listens to which ND group too late.
@@ -152,7 +156,7 @@ def _equip(tenant: Tenant) -> None:
             _offload(TENANT_DEVICE, CHECKSUM, False)
 
 
-def take_down(plan: Plan, before: dict[str, Any] | None) -> None:
+def take_down(plan: Plan, before: Mapping[str, Any] | None) -> None:
     """Remove the devices and namespaces of `plan` that are there.
 
     Args:
@@ -163,7 +167,7 @@ def take_down(plan: Plan, before: dict[str, Any] | None) -> None:
         KernelRefused: something is still there.
     """
     for host in plan.hosts:
-        if host.netns is None or exists(host.netns):
+        if host.netns is None or usable(host.netns):
             with refusals(f"take down {host.name}"), inside(host.netns), IPRoute() as ip:
                 # A veth lives as long as either end's namespace, and a shell
                 # left open in a tenant's keeps that alive: remove it by itself.
@@ -177,7 +181,7 @@ def take_down(plan: Plan, before: dict[str, Any] | None) -> None:
                 names.remove(name)
 
 
-def _put_back(ip: Any, host: HostPart, before: dict[str, Any]) -> None:
+def _put_back(ip: Any, host: HostPart, before: Mapping[str, Any]) -> None:
     found = ip.link_lookup(ifname=host.uplink)
     if not found:
         return
@@ -194,7 +198,7 @@ def _put_back(ip: Any, host: HostPart, before: dict[str, Any]) -> None:
 
 
 def _veth(ip: Any, near: str, words: dict[str, Any], peer: dict[str, Any], far: str | None) -> None:
-    with (NAMESPACES / str(far)).open("rb") as other:
+    with (netns.NAMED / str(far)).open("rb") as other:
         ip.link(
             "add", ifname=near, kind="veth", peer={**peer, "net_ns_fd": other.fileno()}, **words
         )

@@ -7,7 +7,7 @@ must say for that is in lab_rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import ip_interface
 
 from cipu_xdp.loader import lab_rules, parse, topology
@@ -19,10 +19,8 @@ OVERHEAD = {4: 50, 6: 70}
 MIN_IPV6_MTU = 1280  # RFC 8200, 5
 
 
-def make(
-    topo: topology.Topology, host: str | None = None, uplink: str | None = None
-) -> tuple[Plan, Mapping[str, Model]]:
-    """Work out the plan of a lab, and for each host the state it is to have.
+def make(topo: topology.Topology, host: str | None = None, uplink: str | None = None) -> Plan:
+    """Work out the plan of a lab.
 
     Args:
         topo: what to build.
@@ -41,18 +39,8 @@ def make(
             raise parse.Unfit(f"there is no host {host!r}", f"There are {', '.join(topo.hosts)}.")
         fabric = None if host else _fabric(topo, underlay)
         chosen = [topo.hosts[host]] if host else list(topo.hosts.values())
-        models = {
-            each.name: topology.desired(topo, [uplink_of(topo, each, uplink or UPLINK)])
-            for each in chosen
-        }
-        parts = [_host(topo, underlay, each, models[each.name], uplink) for each in chosen]
-    return Plan(topo.name, topo.source, fabric, tuple(parts)), models
-
-
-def uplink_of(topo: topology.Topology, host: topology.Host, iface: str) -> Uplink:
-    """The uplink a host of the lab is to have, in the model's words."""
-    port = topo.underlay.vxlan_port if topo.underlay else topology.Underlay().vxlan_port
-    return Uplink(iface, host.vtep, port, host.hook, host.xdp_mode)
+        parts = [_host(topo, underlay, each, uplink) for each in chosen]
+    return Plan(topo.name, topo.source, fabric, tuple(parts))
 
 
 def _fabric(topo: topology.Topology, underlay: topology.Underlay) -> Fabric:
@@ -69,9 +57,11 @@ def _host(
     topo: topology.Topology,
     underlay: topology.Underlay,
     host: topology.Host,
-    model: Model,
     uplink: str | None,
 ) -> HostPart:
+    port = underlay.vxlan_port
+    attached = Uplink(uplink or UPLINK, host.vtep, port, host.hook, host.xdp_mode)
+    model = topology.desired(topo, [attached])
     prefix = lab_rules.prefix_of(underlay, host)
     others = [
         lab_rules.prefix_of(underlay, other) for other in topo.hosts.values() if other != host
@@ -84,14 +74,14 @@ def _host(
         name=host.name,
         netns=None if uplink else name_of(topo.name, host.name),
         instance=name_of(topo.name, host.name),
-        uplink=uplink or UPLINK,
+        uplink=attached.iface,
         vtep=str(host.vtep),
         address=f"{host.vtep}/{prefix.prefixlen}",
         mtu=underlay.mtu,
         routes=tuple((prefix_text, str(lab_rules.router_of(prefix))) for prefix_text in far),
         hook=host.hook,
         xdp_mode=host.xdp_mode,
-        vxlan_port=underlay.vxlan_port,
+        vxlan_port=port,
         # XDP sees a frame before its checksum is filled in, on the next host too.
         checksum=not any(each.hook == "xdp" for each in topo.hosts.values()),
         # A veth takes frames that XDP redirects only if its peer runs NAPI: GRO does that.

@@ -6,8 +6,8 @@ Every check raises parse.Unfit, before anything is touched.
 
 from __future__ import annotations
 
-from cipu_xdp.loader import parse, topology
-from cipu_xdp.loader.lab_plan import UPLINK
+from cipu_xdp.loader import parse, pins, topology
+from cipu_xdp.loader.lab_plan import UPLINK, name_of
 from cipu_xdp.loader.records import Address, Network
 
 # Devices a host has besides its tenants', and words that are paths of sysctls.
@@ -46,7 +46,10 @@ def _check_vteps(topo: topology.Topology) -> None:
 
 def check_names(topo: topology.Topology) -> None:
     # One word of `lab shell WORD` is one namespace.
-    parse.name(topo.name, "lab")
+    for word in topo.hosts:
+        if not pins.NAME.match(name_of(topo.name, word)):
+            why = f"the host {word} of the lab {topo.name} would be no good name for an instance"
+            raise parse.Unfit(why, "Use short names of letters, digits, '-' and '_'.")
     owners = {fabric_name(topo.underlay): "the underlay"}
     devices: set[tuple[Address, str]] = set()
     enis = [eni for vpc in topo.vpcs.values() for eni in vpc.enis]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from cipu_xdp.loader import source
+from cipu_xdp.loader import kernel, source
 from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
 from cipu_xdp.loader.tables import Tables
 
@@ -26,6 +26,10 @@ class Programs:
     def __init__(self, owner: Any, fds: Mapping[str, int]) -> None:
         self._owner = owner
         self.fds = fds
+
+    def id(self, name: str) -> int:
+        """The kernel's number of one of them."""
+        return kernel.program_info(self.fds[name]).id
 
 
 def load_tenant(tables: Tables, *, xdp: bool) -> Programs:

@@ -26,7 +26,10 @@ from cipu_xdp.cli.params import examples
     help="Write to FILE, whole or not at all.",
 )
 def export(file: TextIO) -> None:
-    """Print VPCs, subnets, ENIs and routes as YAML, or as JSON with --json."""
+    """Print what there should be, as YAML.
+
+    VPCs, subnets, ENIs and routes; as JSON with --json.
+    """
     with overlay() as net:
         document = net.export()
     file.write(_text(document))

@@ -61,7 +61,7 @@ VERDICT_COLUMNS = (
 
 @click.command(epilog=examples("cipu-xdp status", "cipu-xdp status --json"))
 def status() -> None:
-    """Show the instance: uplinks, tables, and what became of the packets.
+    """Show uplinks, tables and what became of packets.
 
     Verdicts that no packet had are left out; --json has them all.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from models import beginning, histories, models, states
+from models import beginning, histories, models, peopled, states
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
@@ -68,7 +68,7 @@ def test_every_state_of_every_history_comes_back(
 ) -> None:
     path = tmp_path_factory.mktemp("history") / "store.db"
     store, before = SqliteStore(path), Model()
-    for after in [start := beginning(), *states(start, history)]:
+    for after in [start := peopled(), *states(start, history)]:
         store.commit(before, after)
         before = after
     assert store.load() == before

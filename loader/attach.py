@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An instance's part in the kernel: tables, programs and hooks, for a model.
+
+Decides which hook an uplink gets and in which order things come and go, so
+that policy never opens: tables before hooks, TC before the XDP that hands over
+to it, and the reverse on the way out. What is desired is the model's matter.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cipu_xdp.loader import program, rows
+from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
+from cipu_xdp.loader.hooks import Hooks
+from cipu_xdp.loader.pins import Hooked, Place, Record
+from cipu_xdp.loader.records import Link, Model, Uplink
+from cipu_xdp.loader.tables import Tables, checked_sizes
+from cipu_xdp.loader.undo import Undo
+
+ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
+REPLACE_HINT = "Remove it, or give --replace to have it removed."
+FREE_HINT = "Remove it from the device first."
+VETH_NOTE = (
+    "{iface} is a veth: XDP sees checksums that are not filled in yet. Turn them off where "
+    "packets come from (ethtool -K DEV tx off on its peer's side), and GRO on at every veth that "
+    "XDP redirects to (ethtool -K DEV gro on at its far end)."
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A hook to try, and why; `sure` means that nothing else may be tried instead."""
+
+    hooked: Hooked
+    sure: bool
+
+
+def choices(uplink: Uplink, link: Link) -> list[Choice]:
+    """The hooks to try for an uplink, best first (DESIGN.md says how auto chooses)."""
+    generic = uplink.xdp_mode == "generic"
+    if uplink.hook == "tc":
+        return [Choice(Hooked("tc", "asked for"), sure=True)]
+    if uplink.hook == "xdp" or generic:
+        mode = "generic" if generic else "native"
+        return [Choice(Hooked("xdp", "asked for", mode), sure=True)]
+    if link.kind == "veth":
+        why = "a veth carries super-packets whole, which XDP would have to cut"
+        return [Choice(Hooked("tc", why), sure=True)]
+    return [
+        Choice(Hooked("xdp", "the driver takes native XDP", "native"), sure=False),
+        Choice(Hooked("tc", "the driver does not take native XDP"), sure=True),
+    ]
+
+
+class Attachment:
+    """What is attached of an instance, open for change; close it after use."""
+
+    def __init__(self, place: Place, record: Record, devices: Devices, tables: Tables) -> None:
+        self.place, self.record, self.devices, self.tables = place, record, devices, tables
+        self.links = devices.links()
+        self.hooks = Hooks(place, tables.directory.parent, record, devices)
+
+    @classmethod
+    def open(cls, place: Place, devices: Devices) -> "Attachment":
+        """Open what is attached.
+
+        Raises:
+            NotAttached: nothing is.
+            LayoutMismatch: it is of another version's layout.
+        """
+        record, pins = place.record(), place.pins
+        if record is None or pins is None:
+            raise NotAttached(f"open the instance {place.instance}", "nothing is attached", ATTACH_HINT)
+        return cls(place, record, devices, Tables.open(pins))
+
+    @classmethod
+    def make(cls, place: Place, netns: int, devices: Devices, model: Model) -> "Attachment":
+        """Open what is attached, or make the tables of a new instance."""
+        record = place.record() or Record(netns=netns)
+        record.netns = netns
+        place.keep(record)
+        sizes = checked_sizes(model.table_sizes)
+        tables = Tables.create(place.make_pins(), sizes)
+        return cls(place, record, devices, tables)
+
+    def close(self) -> None:
+        """Close what is open; nothing is detached."""
+        self.tables.close()
+
+    # Rows
+
+    def check_room(self, model: Model) -> None:
+        """Raises BadInput if the model does not fit the tables."""
+        self.tables.check_room(rows.rows(model, self.links))
+
+    def write(self, model: Model) -> None:
+        """Bring the tables in line with the model."""
+        self.tables.sync(rows.rows(model, self.links))
+
+    # Tenants
+
+    def check_tenant(self, dev: str) -> None:
+        """Raises ForeignInTheWay if a device that becomes an ENI's has a foreign program."""
+        link = self.links.get(dev)
+        if link:
+            with Undo() as undo:
+                self.hooks.clear_way(
+                    f"use the device {dev}", link.ifindex, replace=False, undo=undo, hint=FREE_HINT
+                )
+
+    def put_tenants(self, model: Model, devs: Iterable[str], undo: Undo) -> None:
+        """Make the hooks of these devices what the model says: an ENI's, or none."""
+        hook_of = {eni.dev: eni.hook for eni in model.enis.values() if eni.dev}
+        for dev in devs:
+            link = self.links.get(dev)
+            if link is None:
+                continue
+            if dev in hook_of:
+                self._put_tenant(dev, link, hook_of[dev], undo)
+            else:
+                self.drop_hooks(link.ifindex)
+
+    def _put_tenant(self, dev: str, link: Link, hook: str, undo: Undo) -> None:
+        fd = undo.hold(self.hooks.open_program("tenant_ingress"))
+        self.hooks.put_tc(link.ifindex, "ingress", fd, undo)
+        if hook != "xdp" or not self.hooks.has_program("tenant_xdp"):
+            self.hooks.drop_xdp(link.ifindex)
+            return
+        fd = undo.hold(self.hooks.open_program("tenant_xdp"))
+        try:
+            self.hooks.put_xdp(link.ifindex, fd, "native", undo)
+        except KernelRefused as error:
+            error.tried, error.hint = f"put XDP on {dev}", "Use --hook tc, which every device takes."
+            raise
+
+    def drop_hooks(self, ifindex: int) -> None:
+        """Take every hook of ours off a device; XDP first, for it relies on TC."""
+        self.hooks.drop_xdp(ifindex)
+        for direction in ("ingress", "egress"):
+            self.hooks.drop_tc(ifindex, direction)
+        self.hooks.drop_clsact(ifindex)
+
+    # Uplinks
+
+    def put_uplink(
+        self, model: Model, uplink: Uplink, *, replace: bool, undo: Undo, progress: Progress
+    ) -> list[str]:
+        """Compile, load and hook one uplink and all tenants; returns notes for people."""
+        link = self.links[uplink.iface]
+        tried = f"attach {uplink.iface}"
+        self.hooks.clear_way(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
+        tried_choices = choices(uplink, link)
+        xdp = any(choice.hooked.hook == "xdp" for choice in tried_choices)
+        progress("compiling the programs")
+        keep = xdp or any(hooked.hook == "xdp" for hooked in self.record.uplinks.values())
+        tenant = program.load_tenant(self.tables, xdp=keep)
+        ours = program.load_uplink(self.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
+        progress("attaching")
+        for name, fd in tenant.fds.items():
+            self.hooks.keep_program(name, fd)
+        self.write(model)
+        self.put_tenants(model, [eni.dev for eni in model.enis.values() if eni.dev], undo)
+        self.hooks.put_tc(link.ifindex, "egress", ours.fds["uplink_egress"], undo)
+        self.hooks.put_tc(link.ifindex, "ingress", ours.fds["uplink_ingress"], undo)
+        hooked = self._put_first(link.ifindex, tried_choices, ours, undo)
+        self._read_back(tried, link.ifindex, hooked, ours)
+        self.record.uplinks[uplink.iface] = hooked
+        self.place.keep(self.record)
+        return _notes(uplink, link, hooked)
+
+    def _put_first(
+        self, ifindex: int, wanted: list[Choice], ours: program.Programs, undo: Undo
+    ) -> Hooked:
+        """The first of the wanted hooks that the device takes."""
+        for choice in wanted:
+            if choice.hooked.hook == "tc":
+                self.hooks.drop_xdp(ifindex)
+                return choice.hooked
+            try:
+                self.hooks.put_xdp(ifindex, ours.fds["uplink_xdp"], choice.hooked.xdp_mode, undo)
+            except KernelRefused as error:
+                if choice.sure:
+                    error.hint = "Use --hook tc, or --hook auto to have it chosen."
+                    raise
+            else:
+                return choice.hooked
+        raise AssertionError("the last choice is always sure")
+
+    def _read_back(
+        self, tried: str, ifindex: int, hooked: Hooked, ours: program.Programs
+    ) -> None:
+        """A hook that says it is there and is not would lose every packet."""
+        there = {
+            "uplink_ingress": self.hooks.tc_program(ifindex, "ingress"),
+            "uplink_egress": self.hooks.tc_program(ifindex, "egress"),
+        }
+        if hooked.hook == "xdp":
+            there["uplink_xdp"] = self.devices.xdp_program(ifindex)
+        for name, number in there.items():
+            if number != ours.id(name):
+                raise KernelRefused(tried, f"{name} is not where it was put", "Try again.")
+
+    def drop_uplink(self, iface: str, after: Model) -> None:
+        """Take an uplink's hooks off; with the last one goes everything else."""
+        link = self.links.get(iface)
+        if link:
+            self.drop_hooks(link.ifindex)
+        self.record.uplinks.pop(iface, None)
+        self.place.keep(self.record)
+        if self.record.uplinks:
+            self.write(after)
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Take everything of the instance out of the kernel."""
+        present = {link.ifindex for link in self.links.values()}
+        for ifindex in {*self.hooks.linked(), *self.record.clsact, *present}:
+            if ifindex in present:
+                self.drop_hooks(ifindex)
+        self.place.clear()
+
+
+def check_device(tried: str, iface: str, links: dict[str, Link]) -> Link:
+    """The device of that name. Raises BadInput if there is none or it is not Ethernet."""
+    link = links.get(iface)
+    if link is None:
+        raise BadInput(tried, f"there is no device {iface} here", "ip link shows what there is.")
+    if link.mac in ("", "00:00:00:00:00:00") or len(link.mac) != len("00:00:00:00:00:00"):
+        raise BadInput(tried, f"{iface} is not an Ethernet device", "Give one that has a MAC.")
+    return link
+
+
+def _notes(uplink: Uplink, link: Link, hooked: Hooked) -> list[str]:
+    notes = []
+    if hooked.xdp_mode == "generic":
+        notes.append(
+            f"generic XDP on {uplink.iface} is for trying out: it is slower than --hook tc"
+        )
+    if hooked.hook == "xdp" and link.kind == "veth":
+        notes.append(VETH_NOTE.format(iface=uplink.iface))
+    return notes

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our programs on devices: put on, replaced in place, taken off, each with its undo.
+
+XDP programs hang on BPF links pinned under ``links/``, TC programs on clsact.
+A foreign program in the way is refused, or on demand moved aside and put back
+if the attach fails. Which program goes where is decided in attach.py.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from cipu_xdp.loader import kernel
+from cipu_xdp.loader.devices import EGRESS, INGRESS, Devices
+from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
+from cipu_xdp.loader.pins import Place, Record
+from cipu_xdp.loader.undo import Undo
+
+MODES = {"native": kernel.XDP_NATIVE, "generic": kernel.XDP_GENERIC}
+DIRECTIONS = {"ingress": INGRESS, "egress": EGRESS}
+
+
+class Hooks:
+    """The hooks of one attached instance."""
+
+    def __init__(self, place: Place, pins: Path, record: Record, devices: Devices) -> None:
+        self._place, self._record, self._devices = place, record, devices
+        self._pins = pins
+        for part in ("links", "programs"):
+            (pins / part).mkdir(mode=0o700, exist_ok=True)
+
+    # Programs that later commands attach again.
+
+    def keep_program(self, name: str, fd: int) -> None:
+        """Pin a program; one of that name is replaced by it."""
+        draft, path = self._pins / "programs" / f"{name}_new", self._pins / "programs" / name
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        kernel.pin(fd, str(draft))
+        draft.replace(path)
+
+    def open_program(self, name: str) -> int:
+        """The file descriptor of a kept program."""
+        return kernel.open_pin(str(self._pins / "programs" / name))
+
+    def has_program(self, name: str) -> bool:
+        """Is a program of that name kept?"""
+        return (self._pins / "programs" / name).exists()
+
+    # TC
+
+    def put_tc(self, ifindex: int, direction: str, fd: int, undo: Undo) -> None:
+        """Attach to, or replace at, "ingress" or "egress"."""
+        parent = DIRECTIONS[direction]
+        self._need_clsact(ifindex, undo)
+        before = [f for f in self._devices.filters(ifindex, parent) if f.ours]
+        name = f"{self._place.instance}:{direction}"
+        if before:
+            old = undo.hold(kernel.open_program(before[0].program))
+            undo.step(self._devices.put_filter, ifindex, parent, old, name)
+        else:
+            undo.step(self.drop_tc, ifindex, direction)
+        self._devices.put_filter(ifindex, parent, fd, name)
+
+    def drop_tc(self, ifindex: int, direction: str) -> None:
+        """Take our program off; nobody else's."""
+        parent = DIRECTIONS[direction]
+        for found in self._devices.filters(ifindex, parent):
+            if found.ours:
+                self._devices.remove_filter(ifindex, parent, found)
+
+    def tc_program(self, ifindex: int, direction: str) -> int:
+        """The id of our program there, 0 for none."""
+        found = self._devices.filters(ifindex, DIRECTIONS[direction])
+        return next((f.program for f in found if f.ours), 0)
+
+    def _need_clsact(self, ifindex: int, undo: Undo) -> None:
+        if self._devices.has_clsact(ifindex):
+            return
+        # Noted first: a qdisc that we cannot tell from a foreign one would stay for ever.
+        if ifindex not in self._record.clsact:
+            self._record.clsact.append(ifindex)
+            self._place.keep(self._record)
+        undo.step(self.drop_clsact, ifindex)
+        self._devices.add_clsact(ifindex)
+
+    def drop_clsact(self, ifindex: int) -> None:
+        """Take the qdisc away if we brought it and nothing else hangs on it."""
+        if ifindex not in self._record.clsact:
+            return
+        left = [f for parent in DIRECTIONS.values() for f in self._devices.filters(ifindex, parent)]
+        if not left and self._devices.has_clsact(ifindex):
+            self._devices.remove_clsact(ifindex)
+        self._record.clsact.remove(ifindex)
+        self._place.keep(self._record)
+
+    # XDP
+
+    def put_xdp(self, ifindex: int, fd: int, mode: str, undo: Undo) -> None:
+        """Attach in mode "native" or "generic", or replace our program in place."""
+        path = self._pins / "links" / str(ifindex)
+        program = self.xdp_program(ifindex)
+        if program:
+            old = undo.hold(kernel.open_program(program))
+            undo.step(self._replace_xdp, path, old)
+            self._replace_xdp(path, fd)
+            return
+        with suppress(FileNotFoundError):
+            path.unlink()  # its device is gone
+        link = kernel.create_xdp_link(fd, ifindex, MODES[mode])
+        try:
+            kernel.pin(link, str(path))
+        finally:
+            os.close(link)
+        undo.step(self.drop_xdp, ifindex)
+
+    def _replace_xdp(self, path: Path, fd: int) -> None:
+        link = kernel.open_pin(str(path))
+        try:
+            kernel.update_link(link, fd)
+        finally:
+            os.close(link)
+
+    def drop_xdp(self, ifindex: int) -> None:
+        """Take our program off; nobody else's."""
+        path = self._pins / "links" / str(ifindex)
+        if not path.exists():
+            return
+        link = kernel.open_pin(str(path))
+        try:
+            with suppress(KernelRefused):  # the device may be gone
+                kernel.detach_link(link)
+        finally:
+            os.close(link)
+        path.unlink()
+
+    def xdp_program(self, ifindex: int) -> int:
+        """The id of our program there, 0 for none."""
+        path = self._pins / "links" / str(ifindex)
+        if not path.exists():
+            return 0
+        link = kernel.open_pin(str(path))
+        try:
+            program, where = kernel.xdp_link(link)
+            return program if where == ifindex else 0
+        finally:
+            os.close(link)
+
+    def linked(self) -> list[int]:
+        """Every device (ifindex) on which we keep an XDP link."""
+        return [int(path.name) for path in (self._pins / "links").iterdir()]
+
+    # What is not ours
+
+    def clear_way(
+        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
+    ) -> None:
+        """Make sure that no foreign program is in the way at XDP and TC ingress.
+
+        Raises:
+            ForeignInTheWay: one is, and it is not to be (or cannot be) replaced.
+        """
+        foreign = kernel.tcx_programs(ifindex)
+        if foreign:
+            raise ForeignInTheWay(tried, _described("TCX", foreign[0]), "Detach it by its owner.")
+        self._clear_tc(tried, ifindex, replace=replace, undo=undo, hint=hint)
+        program = self._devices.xdp_program(ifindex)
+        if not program or program == self.xdp_program(ifindex):
+            return
+        if not replace:
+            raise ForeignInTheWay(tried, _described("XDP", program), hint)
+        fd = undo.hold(kernel.open_program(program))
+        self._remove_foreign_xdp(ifindex)
+        undo.step(self._devices.restore_xdp, ifindex, fd)
+
+    def _clear_tc(
+        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
+    ) -> None:
+        for found in self._devices.filters(ifindex, INGRESS):
+            if found.ours:
+                continue
+            what = f"a TC {found.kind} filter at priority {found.priority} is in the way"
+            if found.program:
+                what = _described("TC", found.program, found.name)
+            if not replace or not found.program:
+                raise ForeignInTheWay(tried, what, hint)
+            fd = undo.hold(kernel.open_program(found.program))
+            undo.step(self._devices.restore_filter, ifindex, INGRESS, fd, found)
+            self._devices.remove_filter(ifindex, INGRESS, found)
+
+    def _remove_foreign_xdp(self, ifindex: int) -> None:
+        for link in kernel.links():
+            if kernel.xdp_link(link)[1] == ifindex:
+                kernel.detach_link(link)
+                return
+        self._devices.remove_xdp(ifindex)
+
+
+def _described(hook: str, program: int, name: str = "") -> str:
+    try:
+        fd = kernel.open_program(program)
+    except KernelRefused:
+        return f"a foreign {hook} program (id {program}) is in the way"
+    info = kernel.program_info(fd)
+    os.close(fd)
+    return f"the foreign {hook} program {name or info.name} (id {program}, tag {info.tag}) is in the way"

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an instance keeps its things: store, lock, record of what is attached, pins.
+
+Pins live on a bpffs of our own, mounted while any instance is attached.
+`ip netns exec` runs commands in a copy of the mount namespace that dies with
+them, so the mount is made, and looked for, in that of the topmost process
+above this one that may be looked at: the shell, ssh, or init it all came from.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from cipu_xdp.loader import netns
+from cipu_xdp.loader.errors import BadInput, KernelRefused
+
+RUN = Path("/run/cipu-xdp")
+STATE = Path("/var/lib/cipu-xdp")
+BPFFS = RUN / "bpf"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
+CLONE_NEWNS = 0x20000
+
+
+@dataclass
+class Hooked:
+    """How an uplink was attached: "tc" or "xdp", why that, and XDP's mode."""
+
+    hook: str
+    why: str
+    xdp_mode: str = ""
+
+
+@dataclass
+class Record:
+    """What is attached, and where; kept in /run, gone after a reboot like what it describes.
+
+    `clsact` are the devices (by ifindex) whose clsact qdisc we added.
+    """
+
+    netns: int
+    uplinks: dict[str, Hooked] = field(default_factory=dict)
+    clsact: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The paths of one instance."""
+
+    instance: str
+
+    def __post_init__(self) -> None:
+        if not NAME.match(self.instance):
+            raise BadInput(
+                f"use the instance {self.instance!r}",
+                "a name is letters, digits, - and _, and starts with a letter or digit",
+            )
+
+    @property
+    def directory(self) -> Path:
+        return STATE / self.instance
+
+    @property
+    def store(self) -> Path:
+        return self.directory / "store.db"
+
+    @property
+    def record_file(self) -> Path:
+        return RUN / f"{self.instance}.json"
+
+    @property
+    def pins(self) -> Path | None:
+        """The directory of the instance's pins, None if nothing is mounted or pinned."""
+        root = _mounted()
+        return root / self.instance if root and (root / self.instance).is_dir() else None
+
+    def record(self) -> Record | None:
+        """What is attached, None if nothing is."""
+        try:
+            data = json.loads(self.record_file.read_text())
+        except FileNotFoundError:
+            return None
+        data["uplinks"] = {name: Hooked(**hooked) for name, hooked in data["uplinks"].items()}
+        return Record(**data)
+
+    def keep(self, record: Record) -> None:
+        """Write the record, whole or not at all."""
+        RUN.mkdir(mode=0o700, exist_ok=True)
+        draft = self.record_file.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(record)))
+        draft.replace(self.record_file)
+
+    def make_pins(self) -> Path:
+        """The directory of the instance's pins, made if there is none."""
+        with locked(STATE / "lock"):
+            root = _mounted() or _mount()
+            (root / self.instance).mkdir(mode=0o700, exist_ok=True)
+        return root / self.instance
+
+    def clear(self) -> None:
+        """Remove pins and record, and the mount if nobody else needs it."""
+        with locked(STATE / "lock"):
+            root = _mounted()
+            if root and (root / self.instance).is_dir():
+                shutil.rmtree(root / self.instance)
+            self.record_file.unlink(missing_ok=True)
+            self.record_file.with_suffix(".new").unlink(missing_ok=True)
+            if root and not any(path.is_dir() for path in root.iterdir()):
+                _unmount()
+
+
+def instances() -> list[str]:
+    """Every instance that is attached."""
+    return sorted(path.stem for path in RUN.glob("*.json"))
+
+
+def instance_here() -> str:
+    """The instance a command means that names none."""
+    here = netns.identity()
+    for name in instances():
+        record = Place(name).record()
+        if record and record.netns == here:
+            return name
+    named = netns.name_of(here)
+    return named if named and NAME.match(named) else "default"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One writer at a time; the kernel lets go when the process dies."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a") as file:
+        path.chmod(0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _top() -> int:
+    return list(netns.ancestors())[-1]
+
+
+def _has_mount(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == str(BPFFS) and " - bpf " in line for line in lines)
+
+
+def _mounted() -> Path | None:
+    """Our bpffs as this process can reach it."""
+    if _has_mount(os.getpid()):
+        return BPFFS
+    top = _top()
+    return Path(f"/proc/{top}/root{BPFFS}") if _has_mount(top) else None
+
+
+def _mount() -> Path:
+    def mount() -> None:
+        BPFFS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        RUN.chmod(0o700)
+        _mount_call("mount", b"bpf", str(BPFFS).encode(), b"bpf", 0, b"mode=0700")
+
+    _above("mount a bpffs at /run/cipu-xdp/bpf", mount)
+    root = _mounted()
+    if root is None:
+        raise KernelRefused("mount a bpffs", "it is not visible after the mount")
+    return root
+
+
+def _unmount() -> None:
+    def unmount() -> None:
+        _mount_call("umount2", str(BPFFS).encode(), 0)
+        BPFFS.rmdir()
+        with contextlib.suppress(OSError):
+            RUN.rmdir()
+
+    _above("unmount the bpffs at /run/cipu-xdp/bpf", unmount)
+
+
+def _mount_call(name: str, *arguments: object) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _above(tried: str, action: Callable[[], None]) -> None:
+    """Run an action in the mount namespace at the top, in a child that ends with it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reader)
+            fd = os.open(f"/proc/{_top()}/ns/mnt", os.O_RDONLY)
+            _mount_call("setns", fd, CLONE_NEWNS)
+            action()
+            code = 0
+        except OSError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        why = said.read()
+    os.waitpid(child, 0)
+    if why:
+        raise KernelRefused(tried, why, "Run the command as root.")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of the model as JSON-able dictionaries; their keys are a contract."""
+
+from typing import Any
+
+from cipu_xdp.loader import parse, rules
+from cipu_xdp.loader.parse import trying
+from cipu_xdp.loader.records import Eni, Model, Route, Subnet, gateway_mac
+
+Answer = dict[str, Any]
+
+
+def vpc(model: Model, name: str) -> Answer:
+    """A VPC and the names of what is in it. Raises BadInput for an unknown one."""
+    with trying(f"show VPC {name}"):
+        found = rules.find_vpc(model, name)
+    return {
+        "name": name,
+        "vni": found.vni,
+        "gateway_mac": gateway_mac(found.vni),
+        "subnets": [str(s.cidr) for s in model.subnets.values() if s.vpc == name],
+        "enis": sorted(e.name for e in model.enis.values() if e.vpc == name),
+        "routes": [str(r.prefix) for r in model.routes.values() if r.vpc == name],
+    }
+
+
+def subnet(model: Model, vpc_name: str, cidr: Any) -> Answer:
+    """A subnet that is there."""
+    return _subnet(model.subnets[vpc_name, parse.prefix(cidr)])
+
+
+def subnets(model: Model, vpc_name: str | None) -> list[Answer]:
+    """Every subnet, or those of a VPC."""
+    _known(model, vpc_name)
+    found = [s for s in model.subnets.values() if vpc_name in (None, s.vpc)]
+    return [_subnet(s) for s in sorted(found, key=lambda s: (s.vpc, s.cidr.version, s.cidr))]
+
+
+def eni(model: Model, name: str) -> Answer:
+    """An ENI. Raises BadInput for an unknown one."""
+    with trying(f"show ENI {name}"):
+        return _eni(model, rules.find_eni(model, name))
+
+
+def enis(model: Model, vpc_name: str | None) -> list[Answer]:
+    """Every ENI, or those of a VPC."""
+    _known(model, vpc_name)
+    found = [e for e in model.enis.values() if vpc_name in (None, e.vpc)]
+    return [_eni(model, e) for e in sorted(found, key=lambda e: (e.vpc, e.name))]
+
+
+def route(model: Model, vpc_name: str, prefix: Any) -> Answer:
+    """A route that is there."""
+    return _route(model.routes[vpc_name, parse.prefix(prefix)])
+
+
+def routes(model: Model, vpc_name: str | None) -> list[Answer]:
+    """Every route, or those of a VPC."""
+    _known(model, vpc_name)
+    found = [r for r in model.routes.values() if vpc_name in (None, r.vpc)]
+    return [_route(r) for r in sorted(found, key=lambda r: (r.vpc, r.prefix.version, r.prefix))]
+
+
+def _known(model: Model, vpc_name: str | None) -> None:
+    if vpc_name is not None:
+        with trying(f"list what is in VPC {vpc_name}"):
+            rules.find_vpc(model, vpc_name)
+
+
+def _subnet(found: Subnet) -> Answer:
+    return {"vpc": found.vpc, "cidr": str(found.cidr), "gateway": str(found.gateway)}
+
+
+def _eni(model: Model, found: Eni) -> Answer:
+    return {
+        "name": found.name,
+        "number": found.number,
+        "vpc": found.vpc,
+        "vni": model.vpcs[found.vpc].vni,
+        "mac": found.mac,
+        "ips": [str(ip) for ip in found.ips],
+        "dev": found.dev,
+        "host": str(found.host) if found.host else None,
+        "source_check": found.source_check,
+        "hook": found.hook,
+    }
+
+
+def _route(found: Route) -> Answer:
+    return {
+        "vpc": found.vpc,
+        "prefix": str(found.prefix),
+        "kind": found.kind,
+        "target": found.target,
+    }

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is attached, read back from the kernel, and how it fares. Changes nothing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from cipu_xdp.loader import __version__, abi, kernel, netns, rows
+from cipu_xdp.loader.attach import Attachment
+from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.pins import Hooked, Place
+from cipu_xdp.loader.records import Model, Uplink
+from cipu_xdp.loader.tables import WRITTEN
+
+Answer = dict[str, Any]
+OVERHEAD = {4: 50, 6: 70}
+
+
+def status(place: Place, model: Model) -> Answer:
+    """The instance's status; see the README for its keys."""
+    record = place.record()
+    attached = record is not None and place.pins is not None
+    answer: Answer = {
+        "instance": place.instance,
+        "netns": netns.name_of(netns.identity()),
+        "store": str(place.store),
+        "version": __version__,
+        "attached": attached,
+        "uplinks": [],
+        "vpcs": len(model.vpcs),
+        "subnets": len(model.subnets),
+        "enis": {
+            "local": sum(eni.dev is not None for eni in model.enis.values()),
+            "remote": sum(eni.host is not None for eni in model.enis.values()),
+        },
+        "routes": len(model.routes),
+        "tables": [],
+        "verdicts": [],
+    }
+    if attached:
+        with Devices() as devices, closing(Attachment.open(place, devices)) as attachment:
+            answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
+            answer["tables"] = list(_tables(attachment, model))
+            answer["verdicts"] = list(_verdicts(attachment))
+    return answer
+
+
+def _uplink(attachment: Attachment, uplink: Uplink) -> Answer:
+    link = attachment.links.get(uplink.iface)
+    hooked = attachment.record.uplinks.get(uplink.iface, Hooked("none", "it is not attached"))
+    programs = list(_programs(attachment, link.ifindex)) if link else []
+    expected = {"tc ingress", "tc egress"} | ({"xdp"} if hooked.hook == "xdp" else set())
+    return {
+        "iface": uplink.iface,
+        "ifindex": link.ifindex if link else None,
+        "vtep": str(uplink.vtep),
+        "vxlan_port": uplink.vxlan_port,
+        "hook": hooked.hook,
+        "hook_asked": uplink.hook,
+        "why": hooked.why if link else "the device is gone",
+        "xdp_mode": hooked.xdp_mode or None,
+        "mtu": link.mtu if link else None,
+        "tenant_mtu": link.mtu - OVERHEAD[uplink.vtep.version] if link else None,
+        "programs": programs,
+        "ok": expected <= {one["hook"] for one in programs} and hooked.hook != "none",
+    }
+
+
+def _programs(attachment: Attachment, ifindex: int) -> Iterator[Answer]:
+    hooks = attachment.hooks
+    found = {
+        "xdp": hooks.xdp_program(ifindex),
+        "tc ingress": hooks.tc_program(ifindex, "ingress"),
+        "tc egress": hooks.tc_program(ifindex, "egress"),
+    }
+    for hook, number in found.items():
+        if number:
+            yield {"hook": hook} | _program(number)
+
+
+def _program(number: int) -> Answer:
+    try:
+        fd = kernel.open_program(number)
+    except KernelRefused:
+        return {"id": number, "tag": None, "name": None}
+    info = kernel.program_info(fd)
+    os.close(fd)
+    return {"id": info.id, "tag": info.tag, "name": info.name}
+
+
+def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
+    wanted = rows.rows(model, attachment.links)
+    for name in WRITTEN:
+        table = attachment.tables[name]
+        yield {
+            "name": name,
+            "kind": table.declaration.kind,
+            "entries": len(table.rows()),
+            "max_entries": table.capacity,
+            "in_line": table.rows() == wanted[name],
+        }
+
+
+def _verdicts(attachment: Attachment) -> Iterator[Answer]:
+    counters = attachment.tables.counters()
+    for verdict in abi.verdicts():
+        packets, size = counters[verdict.name]
+        yield {
+            "verdict": verdict.name.lower(),
+            "action": verdict.action.lower(),
+            "packets": packets,
+            "bytes": size,
+            "meaning": verdict.meaning,
+        }
