@@ -9,7 +9,7 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cipu_xdp.loader import program, rows
+from cipu_xdp.loader import links, program, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
 from cipu_xdp.loader.hooks import Hooks
@@ -60,7 +60,7 @@ class Attachment:
 
     def __init__(self, place: Place, record: Record, devices: Devices, tables: Tables) -> None:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
-        self.links = devices.links()
+        self.links = links.links()
         self.hooks = Hooks(place, tables.directory.parent, record, devices)
 
     @classmethod
@@ -73,7 +73,9 @@ class Attachment:
         """
         record, pins = place.record(), place.pins
         if record is None or pins is None:
-            raise NotAttached(f"open the instance {place.instance}", "nothing is attached", ATTACH_HINT)
+            raise NotAttached(
+                f"open the instance {place.instance}", "nothing is attached", ATTACH_HINT
+            )
         return cls(place, record, devices, Tables.open(pins))
 
     @classmethod
@@ -133,7 +135,10 @@ class Attachment:
         try:
             self.hooks.put_xdp(link.ifindex, fd, "native", undo)
         except KernelRefused as error:
-            error.tried, error.hint = f"put XDP on {dev}", "Use --hook tc, which every device takes."
+            error.tried, error.hint = (
+                f"put XDP on {dev}",
+                "Use --hook tc, which every device takes.",
+            )
             raise
 
     def drop_hooks(self, ifindex: int) -> None:
@@ -189,9 +194,7 @@ class Attachment:
                 return choice.hooked
         raise AssertionError("the last choice is always sure")
 
-    def _read_back(
-        self, tried: str, ifindex: int, hooked: Hooked, ours: program.Programs
-    ) -> None:
+    def _read_back(self, tried: str, ifindex: int, hooked: Hooked, ours: program.Programs) -> None:
         """A hook that says it is there and is not would lose every packet."""
         there = {
             "uplink_ingress": self.hooks.tc_program(ifindex, "ingress"),
@@ -224,9 +227,9 @@ class Attachment:
         self.place.clear()
 
 
-def check_device(tried: str, iface: str, links: dict[str, Link]) -> Link:
+def check_device(tried: str, iface: str, present: dict[str, Link]) -> Link:
     """The device of that name. Raises BadInput if there is none or it is not Ethernet."""
-    link = links.get(iface)
+    link = present.get(iface)
     if link is None:
         raise BadInput(tried, f"there is no device {iface} here", "ip link shows what there is.")
     if link.mac in ("", "00:00:00:00:00:00") or len(link.mac) != len("00:00:00:00:00:00"):

@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices of this network namespace and the programs on them, by netlink.
+"""The programs on the devices of this network namespace, by netlink.
 
-Reads links and hooks, puts TC programs on and takes them off; XDP programs are
-held by BPF links, which attachment.py keeps. What may be touched is decided
-there too.
+Reads hooks, puts TC programs on and takes them off; XDP programs of ours are
+held by BPF links, which hooks.py keeps. What may be touched is decided there.
 """
 
 import errno
-import socket
-import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.kernel import kernel_error
-from cipu_xdp.loader.records import Link
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # First in line: what a filter after ours decides is about packets we left alone.
 PRIORITY, HANDLE = 1, 1
 TCA_BPF_ID = 11
-RTM_NEWLINK, RTM_GETLINK, NLM_F_REQUEST = 16, 18, 1
-IFLA_ADDRESS, IFLA_TARGET_NETNSID = 1, 46
 PREFIX = "cipu-xdp:"
 
 
@@ -49,10 +39,14 @@ class Filter:
 
 
 class Devices:
-    """An open netlink socket in the current network namespace; a context manager."""
+    """Netlink in the current network namespace, opened when first used; a context manager."""
 
-    def __init__(self) -> None:
-        self._ip = IPRoute()
+    @cached_property
+    def _ip(self) -> Any:
+        # Late: importing it takes longer than a command that touches no hook.
+        from pyroute2 import IPRoute
+
+        return IPRoute()
 
     def __enter__(self) -> "Devices":
         return self
@@ -63,36 +57,8 @@ class Devices:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ip.close()
-
-    def links(self) -> dict[str, Link]:
-        """Every device by name."""
-        networks: dict[int, list[Any]] = {}
-        for message in self._ip.get_addr():
-            local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            networks.setdefault(message["index"], []).append(
-                ip_interface(f"{local}/{message['prefixlen']}")
-            )
-        return {
-            message.get_attr("IFLA_IFNAME"): _link(message, networks.get(message["index"], []))
-            for message in self._ip.get_links()
-        }
-
-    def peer_mac(self, name: str) -> str | None:
-        """The MAC of a veth's far end, in whatever namespace that is; None if it has none."""
-        with suppress(NetlinkError):
-            near = self._ip.get_links(ifname=name)[0]
-            far, where = near.get_attr("IFLA_LINK"), near.get_attr("IFLA_LINK_NETNSID")
-            if _kind(near) != "veth" or far is None:
-                return None
-            if where is not None:
-                return _mac_elsewhere(far, where)
-            return str(self._ip.get_links(far)[0].get_attr("IFLA_ADDRESS"))
-        return None
-
-    def is_up(self, ifindex: int) -> bool:
-        """Is the device administratively up?"""
-        return bool(self._ip.get_links(ifindex)[0]["flags"] & 1)
+        if "_ip" in self.__dict__:
+            self._ip.close()
 
     def xdp_program(self, ifindex: int) -> int:
         """The id of the XDP program on a device, 0 for none."""
@@ -110,6 +76,8 @@ class Devices:
 
     def filters(self, ifindex: int, parent: int) -> list[Filter]:
         """The TC filters at INGRESS or EGRESS of a device."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
         try:
             found = list(self._ip.get_filters(index=ifindex, parent=parent))
         except NetlinkError as error:
@@ -165,48 +133,15 @@ class Devices:
         )  # fmt: skip
 
 
-def _mac_elsewhere(ifindex: int, netnsid: int) -> str | None:
-    """Ask for a link of another namespace: the one request pyroute2 has no word for."""
-    header = struct.pack("=IHHII", 40, RTM_GETLINK, NLM_F_REQUEST, 1, 0)
-    request = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
-    target = struct.pack("=HHI", 8, IFLA_TARGET_NETNSID, netnsid)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.send(header + request + target)
-        reply = sock.recv(65536)
-    if struct.unpack_from("=H", reply, 4)[0] != RTM_NEWLINK:
-        return None
-    at = 32
-    while at + 4 <= len(reply):
-        length, kind = struct.unpack_from("=HH", reply, at)
-        if kind == IFLA_ADDRESS:
-            return reply[at + 4 : at + length].hex(":")
-        at += (max(length, 4) + 3) & ~3
-    return None
-
-
 def _try(tried: str, action: Any) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         action()
     except NetlinkError as error:
         raise kernel_error(tried, error.code) from error
     except OSError as error:
         raise KernelRefused(tried, str(error)) from error
-
-
-def _kind(message: Any) -> str:
-    info = message.get_attr("IFLA_LINKINFO")
-    return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
-
-
-def _link(message: Any, networks: list[Any]) -> Link:
-    return Link(
-        ifindex=message["index"],
-        mac=str(message.get_attr("IFLA_ADDRESS") or ""),
-        mtu=int(message.get_attr("IFLA_MTU")),
-        kind=_kind(message),
-        peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
-        networks=tuple(networks),
-    )
 
 
 def _filter(message: Any) -> Filter:

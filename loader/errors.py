@@ -63,9 +63,10 @@ class VerifierRefused(CipuError):
 
 
 class KernelRefused(CipuError):
-    """The kernel refused a map, a hook or a device operation."""
+    """The kernel refused a map, a hook or a device operation; `errno` says how, 0 if unknown."""
 
     exit_code = 6
+    errno = 0
 
 
 class ForeignInTheWay(CipuError):

@@ -152,9 +152,7 @@ class Hooks:
 
     # What is not ours
 
-    def clear_way(
-        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
-    ) -> None:
+    def clear_way(self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str) -> None:
         """Make sure that no foreign program is in the way at XDP and TC ingress.
 
         Raises:
@@ -173,9 +171,7 @@ class Hooks:
         self._remove_foreign_xdp(ifindex)
         undo.step(self._devices.restore_xdp, ifindex, fd)
 
-    def _clear_tc(
-        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
-    ) -> None:
+    def _clear_tc(self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str) -> None:
         for found in self._devices.filters(ifindex, INGRESS):
             if found.ours:
                 continue
@@ -203,4 +199,5 @@ def _described(hook: str, program: int, name: str = "") -> str:
         return f"a foreign {hook} program (id {program}) is in the way"
     info = kernel.program_info(fd)
     os.close(fd)
-    return f"the foreign {hook} program {name or info.name} (id {program}, tag {info.tag}) is in the way"
+    known = f"{name or info.name} (id {program}, tag {info.tag})"
+    return f"the foreign {hook} program {known} is in the way"

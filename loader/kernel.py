@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from cipu_xdp.loader import libbpf
 from cipu_xdp.loader.errors import KernelRefused
 
 MAP_TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lpm_trie": 11}
@@ -22,99 +23,6 @@ XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
 LINK_XDP = 6
 BATCH = 4096
-
-
-class _MapOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("btf", ctypes.c_uint32 * 4),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("map_extra", ctypes.c_uint64),
-        ("numa_node", ctypes.c_uint32),
-        ("map_ifindex", ctypes.c_uint32),
-    ]
-
-
-class _LinkOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("flags", ctypes.c_uint32),
-        ("iter_info", ctypes.c_void_p),
-        ("iter_info_len", ctypes.c_uint32),
-        ("target_btf_id", ctypes.c_uint32),
-        ("more", ctypes.c_uint64 * 4),
-    ]
-
-
-class _UpdateOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("flags", ctypes.c_uint32),
-        ("old_prog_fd", ctypes.c_uint32),
-        ("old_map_fd", ctypes.c_uint32),
-    ]
-
-
-class _BatchOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("elem_flags", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    ]
-
-
-class _TestOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_char_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    ]
-
-
-class _ProgramInfo(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("tag", ctypes.c_uint8 * 8),
-        ("lengths", ctypes.c_uint32 * 2),
-        ("pointers", ctypes.c_uint64 * 2),
-        ("load_time", ctypes.c_uint64),
-        ("created_by_uid", ctypes.c_uint32),
-        ("nr_map_ids", ctypes.c_uint32),
-        ("map_ids", ctypes.c_uint64),
-        ("name", ctypes.c_char * 16),
-    ]
-
-
-class _MapInfo(ctypes.Structure):
-    _fields_ = [
-        (field, ctypes.c_uint32)
-        for field in ("type", "id", "key_size", "value_size", "max_entries", "map_flags")
-    ] + [("name", ctypes.c_char * 16)]
-
-
-class _XdpLinkInfo(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("prog_id", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),
-        ("room", ctypes.c_uint8 * 64),
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +80,9 @@ def create_map(
     kind: str, name: str, key_size: int, value_size: int, entries: int, flags: int
 ) -> int:
     """Make a table; returns its file descriptor. Raises KernelRefused."""
-    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags)
+    options = libbpf.MapOptions(sz=ctypes.sizeof(libbpf.MapOptions), map_flags=flags)
     arguments = (MAP_TYPES[kind], name.encode(), key_size, value_size, entries)
-    return _call(
-        "bpf_map_create", f"create the table {name}", *arguments, ctypes.byref(options)
-    )
+    return _call("bpf_map_create", f"create the table {name}", *arguments, ctypes.byref(options))
 
 
 def pin(fd: int, path: str) -> None:
@@ -191,7 +97,7 @@ def open_pin(path: str) -> int:
 
 def map_capacity(fd: int) -> int:
     """max_entries of a table."""
-    info = _MapInfo()
+    info = libbpf.MapInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _call("bpf_obj_get_info_by_fd", "ask about a table", fd, ctypes.byref(info), ctypes.byref(size))
     return int(info.max_entries)
@@ -222,7 +128,7 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
     keys = ctypes.create_string_buffer(key_size * BATCH)
     values = ctypes.create_string_buffer(value_size * BATCH)
     here, there = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
-    options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
+    options = libbpf.BatchOptions(sz=ctypes.sizeof(libbpf.BatchOptions))
     start = None
     while True:
         count = ctypes.c_uint32(BATCH)
@@ -243,7 +149,7 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
 
 def program_info(fd: int) -> ProgramInfo:
     """Id, tag and name of a loaded program."""
-    info = _ProgramInfo()
+    info = libbpf.ProgramInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _call(
         "bpf_obj_get_info_by_fd", "ask about a program", fd, ctypes.byref(info), ctypes.byref(size)
@@ -258,7 +164,7 @@ def open_program(identity: int) -> int:
 
 def create_xdp_link(program: int, ifindex: int, flags: int) -> int:
     """Attach an XDP program to a device; it stays while the link is open or pinned."""
-    options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), flags=flags)
+    options = libbpf.LinkOptions(sz=ctypes.sizeof(libbpf.LinkOptions), flags=flags)
     return _call(
         "bpf_link_create", "attach the XDP program", program, ifindex, ATTACH_XDP,
         ctypes.byref(options),
@@ -267,7 +173,7 @@ def create_xdp_link(program: int, ifindex: int, flags: int) -> int:
 
 def update_link(link: int, program: int) -> None:
     """Replace a link's program in place, without a gap."""
-    options = _UpdateOptions(sz=ctypes.sizeof(_UpdateOptions))
+    options = libbpf.UpdateOptions(sz=ctypes.sizeof(libbpf.UpdateOptions))
     _call("bpf_link_update", "replace the XDP program", link, program, ctypes.byref(options))
 
 
@@ -278,9 +184,11 @@ def detach_link(link: int) -> None:
 
 def xdp_link(link: int) -> tuple[int, int]:
     """Program id and ifindex of an XDP link; 0 and 0 if its device is gone or it is another's."""
-    info = _XdpLinkInfo()
+    info = libbpf.XdpLinkInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
-    _call("bpf_obj_get_info_by_fd", "ask about a link", link, ctypes.byref(info), ctypes.byref(size))
+    _call(
+        "bpf_obj_get_info_by_fd", "ask about a link", link, ctypes.byref(info), ctypes.byref(size)
+    )
     return (int(info.prog_id), int(info.ifindex)) if info.type == LINK_XDP else (0, 0)
 
 
@@ -303,8 +211,8 @@ def test_run(
     """Run a program on a packet (BPF_PROG_TEST_RUN); context is its __sk_buff or xdp_md."""
     room = ctypes.create_string_buffer(max(len(packet) + 512, 4096))
     after = ctypes.create_string_buffer(max(len(context), 1))
-    options = _TestOptions(
-        sz=ctypes.sizeof(_TestOptions),
+    options = libbpf.TestOptions(
+        sz=ctypes.sizeof(libbpf.TestOptions),
         data_in=packet,
         data_size_in=len(packet),
         data_out=ctypes.addressof(room),

@@ -18,7 +18,7 @@ from cipu_xdp.loader.lab_plan import Plan, Tenant
 from cipu_xdp.loader.lab_traffic import Listener
 
 CLOSED_PORT = 7001
-STREAM_S = 2.0
+STREAM_S = 1.0
 CLOSED_WAIT_S = 1.0
 
 

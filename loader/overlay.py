@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cipu_xdp.loader import links, netns, pins, show
 from cipu_xdp.loader import model as models
-from cipu_xdp.loader import netns, pins, show
 from cipu_xdp.loader.errors import BadInput, NotAttached
 from cipu_xdp.loader.records import Model, Uplink
 from cipu_xdp.loader.store import SqliteStore
@@ -90,16 +90,14 @@ class Overlay:
         with self._locked(), Devices() as devices, self._store() as store:
             self._alone()
             before = store.load()
-            after = self._with_uplink(devices, before, iface, vtep, vxlan_port, hook, xdp_mode)
+            after = self._with_uplink(before, iface, vtep, vxlan_port, hook, xdp_mode)
             after = self._with_sizes(after, table_sizes)
             new = self.place.pins is None
             store.intend(iface)
             with Undo() as undo:
                 undo.step(store.commit, before, before, [iface])
                 undo.step(self._clear_if_new, devices, new)
-                attachment = attach.Attachment.make(
-                    self.place, netns.identity(), devices, after
-                )
+                attachment = attach.Attachment.make(self.place, netns.identity(), devices, after)
                 undo.step(attachment.close)
                 attachment.check_room(after)
                 undo.step(self._rewrite, attachment, before)
@@ -134,13 +132,11 @@ class Overlay:
                     f"Use --instance {name}, or detach it first.",
                 )
 
-    def _with_uplink(
-        self, devices: Any, before: Model, iface: str, vtep: str | None, *words: Any
-    ) -> Model:
+    def _with_uplink(self, before: Model, iface: str, vtep: str | None, *words: Any) -> Model:
         from cipu_xdp.loader.attach import check_device
 
         tried = f"attach {iface}"
-        link = check_device(tried, iface, devices.links())
+        link = check_device(tried, iface, links.links())
         if link.mtu < LEAST_MTU:
             raise BadInput(
                 tried, f"its MTU is {link.mtu}; tenants need {LEAST_MTU} at least",
@@ -264,7 +260,7 @@ class Overlay:
 
         def verb(model: Model, attachment: "Attachment") -> Model:
             self._check_dev(tried, attachment, dev, hook)
-            own = mac or (attachment.devices.peer_mac(dev) if dev else None)
+            own = mac or (links.peer_mac(dev) if dev else None)
             kind = "xdp" if hook == "xdp" else "tc"
             return models.create_eni(model, name, mac=own, hook=kind, **words)
 
