@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cipu_xdp.loader import links, program, rows
 from cipu_xdp.loader.devices import Devices
-from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
+from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.hooks import Hooks
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
@@ -64,25 +64,21 @@ class Attachment:
         self.hooks = Hooks(place, tables.directory.parent, record, devices)
 
     @classmethod
-    def open(cls, place: Place, devices: Devices) -> "Attachment":
+    def open(cls, record: Record, place: Place, devices: Devices) -> "Attachment":
         """Open what is attached.
 
         Raises:
-            NotAttached: nothing is.
+            NotAttached: its attach was interrupted before all tables were there.
             LayoutMismatch: it is of another version's layout.
         """
-        record, pins = place.record(), place.pins
-        if record is None or pins is None:
-            raise NotAttached(
-                f"open the instance {place.instance}", "nothing is attached", ATTACH_HINT
-            )
-        return cls(place, record, devices, Tables.open(pins))
+        return cls(place, record, devices, Tables.open(place.make_pins()))
 
     @classmethod
     def make(cls, place: Place, netns: int, devices: Devices, model: Model) -> "Attachment":
         """Open what is attached, or make the tables of a new instance."""
         record = place.record() or Record(netns=netns)
-        record.netns = netns
+        if record.netns != netns:
+            record = Record(netns=netns)  # that namespace is gone, and its devices with it
         place.keep(record)
         sizes = checked_sizes(model.table_sizes)
         tables = Tables.create(place.make_pins(), sizes)
@@ -123,7 +119,12 @@ class Attachment:
             if dev in hook_of:
                 self._put_tenant(dev, link, hook_of[dev], undo)
             else:
-                self.drop_hooks(link.ifindex)
+                self.hooks.drop_all(link.ifindex)
+
+    def restore_tenants(self, model: Model, devs: Iterable[str]) -> None:
+        """The same, when there is nothing to go back to."""
+        with Undo() as undo:
+            self.put_tenants(model, devs, undo)
 
     def _put_tenant(self, dev: str, link: Link, hook: str, undo: Undo) -> None:
         fd = undo.hold(self.hooks.open_program("tenant_ingress"))
@@ -140,13 +141,6 @@ class Attachment:
                 "Use --hook tc, which every device takes.",
             )
             raise
-
-    def drop_hooks(self, ifindex: int) -> None:
-        """Take every hook of ours off a device; XDP first, for it relies on TC."""
-        self.hooks.drop_xdp(ifindex)
-        for direction in ("ingress", "egress"):
-            self.hooks.drop_tc(ifindex, direction)
-        self.hooks.drop_clsact(ifindex)
 
     # Uplinks
 
@@ -210,7 +204,7 @@ class Attachment:
         """Take an uplink's hooks off; with the last one goes everything else."""
         link = self.links.get(iface)
         if link:
-            self.drop_hooks(link.ifindex)
+            self.hooks.drop_all(link.ifindex)
         self.record.uplinks.pop(iface, None)
         self.place.keep(self.record)
         if self.record.uplinks:
@@ -220,11 +214,17 @@ class Attachment:
 
     def clear(self) -> None:
         """Take everything of the instance out of the kernel."""
-        present = {link.ifindex for link in self.links.values()}
-        for ifindex in {*self.hooks.linked(), *self.record.clsact, *present}:
-            if ifindex in present:
-                self.drop_hooks(ifindex)
-        self.place.clear()
+        clear(self.place, self.record, self.devices)
+
+
+def clear(place: Place, record: Record, devices: Devices) -> None:
+    """Take everything of an instance out of the kernel, in whatever state or layout it is."""
+    pins = place.pins
+    if pins is not None:
+        hooks = Hooks(place, pins, record, devices)
+        for link in links.links().values():
+            hooks.drop_all(link.ifindex)
+    place.clear()
 
 
 def check_device(tried: str, iface: str, present: dict[str, Link]) -> Link:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cipu_xdp.loader import kernel
-from cipu_xdp.loader.devices import EGRESS, INGRESS, Devices
+from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, Devices
 from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.undo import Undo
@@ -54,7 +54,7 @@ class Hooks:
         parent = DIRECTIONS[direction]
         self._need_clsact(ifindex, undo)
         before = [f for f in self._devices.filters(ifindex, parent) if f.ours]
-        name = f"{self._place.instance}:{direction}"
+        name = self._name(direction)
         if before:
             old = undo.hold(kernel.open_program(before[0].program))
             undo.step(self._devices.put_filter, ifindex, parent, old, name)
@@ -66,13 +66,16 @@ class Hooks:
         """Take our program off; nobody else's."""
         parent = DIRECTIONS[direction]
         for found in self._devices.filters(ifindex, parent):
-            if found.ours:
+            if found.name == PREFIX + self._name(direction):
                 self._devices.remove_filter(ifindex, parent, found)
 
     def tc_program(self, ifindex: int, direction: str) -> int:
         """The id of our program there, 0 for none."""
         found = self._devices.filters(ifindex, DIRECTIONS[direction])
-        return next((f.program for f in found if f.ours), 0)
+        return next((f.program for f in found if f.name == PREFIX + self._name(direction)), 0)
+
+    def _name(self, direction: str) -> str:
+        return f"{self._place.instance}:{direction}"
 
     def _need_clsact(self, ifindex: int, undo: Undo) -> None:
         if self._devices.has_clsact(ifindex):
@@ -146,9 +149,12 @@ class Hooks:
         finally:
             os.close(link)
 
-    def linked(self) -> list[int]:
-        """Every device (ifindex) on which we keep an XDP link."""
-        return [int(path.name) for path in (self._pins / "links").iterdir()]
+    def drop_all(self, ifindex: int) -> None:
+        """Take every hook of ours off a device; XDP first, for it relies on TC."""
+        self.drop_xdp(ifindex)
+        for direction in DIRECTIONS:
+            self.drop_tc(ifindex, direction)
+        self.drop_clsact(ifindex)
 
     # What is not ours
 

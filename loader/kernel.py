@@ -137,10 +137,11 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
         )
         if result < 0 and -result != errno.ENOENT:
             raise kernel_error("read a table", -result)
+        names, contents = keys.raw, values.raw
         for n in range(count.value):
             yield (
-                keys.raw[n * key_size : (n + 1) * key_size],
-                values.raw[n * value_size : (n + 1) * value_size],
+                names[n * key_size : (n + 1) * key_size],
+                contents[n * value_size : (n + 1) * value_size],
             )
         if result < 0:
             return

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cipu_xdp.loader.errors import BadInput
-
 PREFIX = "cx"
 UPLINK = "up0"
 TENANT_DEVICE = "eth0"
@@ -103,16 +101,11 @@ def plan_of(told: Mapping[str, Any]) -> Plan:
     """Make a plan again of what `dataclasses.asdict` and JSON made of it.
 
     Raises:
-        BadInput: it is of another version.
+        KeyError, TypeError: it is none, or one of another version.
     """
-    try:
-        fabric = Fabric(**told["fabric"]) if told["fabric"] else None
-        hosts = tuple(_part_of(part) for part in told["hosts"])
-        return Plan(told["lab"], told["source"], fabric, hosts)
-    except (KeyError, TypeError) as error:
-        raise BadInput(
-            "read what is known of the lab", f"it is not as expected ({error})"
-        ) from None
+    fabric = Fabric(**told["fabric"]) if told["fabric"] else None
+    hosts = tuple(_part_of(part) for part in told["hosts"])
+    return Plan(told["lab"], told["source"], fabric, hosts)
 
 
 def _part_of(told: Mapping[str, Any]) -> HostPart:

@@ -105,7 +105,9 @@ def alone(notes: Path = NOTES) -> Iterator[None]:
 
 def _locked(notes: Path) -> int:
     while True:
-        notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        notes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            notes.mkdir(mode=0o700)
         try:
             descriptor = os.open(notes, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:

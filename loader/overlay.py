@@ -1,30 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs: what the command line, a lab and a test do with an instance.
 
-One direction: verb, model (validated), store, rows, tables, hooks; all of it
-or nothing. A change is written down as an intent before the kernel is touched,
-so that the command after one that was killed puts things right.
+One direction: verb, model (validated), store, rows, tables, hooks. How that is
+made all or nothing is instance.py's; this says what each verb means.
 """
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cipu_xdp.loader import links, netns, pins, show
+from cipu_xdp.loader import links, pins, show
 from cipu_xdp.loader import model as models
-from cipu_xdp.loader.errors import BadInput, NotAttached
-from cipu_xdp.loader.records import Model, Uplink
-from cipu_xdp.loader.store import SqliteStore
+from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.instance import Instance
+from cipu_xdp.loader.records import Model
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.attach import Attachment
 
-Verb = Callable[[Model], Model]
 Answer = dict[str, Any]
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
-LEAST_MTU = 1280 + 70
 
 
 class Overlay:
@@ -39,16 +35,10 @@ class Overlay:
     """
 
     def __init__(self, instance: str | None = None) -> None:
-        name = instance or os.environ.get(ENVIRONMENT) or pins.instance_here()
-        self.place = pins.Place(name)
-        self._inside = contextlib.ExitStack()
+        self._instance = Instance(instance or os.environ.get(ENVIRONMENT) or pins.instance_here())
 
     def __enter__(self) -> "Overlay":
-        record = self.place.record()
-        if record and record.netns != netns.identity():
-            path = netns.find(record.netns)
-            if path:
-                self._inside.enter_context(netns.entered(path))
+        self._instance.enter()
         return self
 
     def __exit__(
@@ -57,7 +47,7 @@ class Overlay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._inside.close()
+        self._instance.leave()
 
     # Uplinks
 
@@ -83,126 +73,27 @@ class Overlay:
             table_sizes: capacities by table name, for a first attach.
             progress: called with a few words now and then.
         """
-        from cipu_xdp.loader import attach
-        from cipu_xdp.loader.devices import Devices
-        from cipu_xdp.loader.undo import Undo
+        from cipu_xdp.loader import uplinks
 
-        with self._locked(), Devices() as devices, self._store() as store:
-            self._alone()
-            before = store.load()
-            after = self._with_uplink(before, iface, vtep, vxlan_port, hook, xdp_mode)
-            after = self._with_sizes(after, table_sizes)
-            new = self.place.pins is None
-            store.intend(iface)
-            with Undo() as undo:
-                undo.step(store.commit, before, before, [iface])
-                undo.step(self._clear_if_new, devices, new)
-                attachment = attach.Attachment.make(self.place, netns.identity(), devices, after)
-                undo.step(attachment.close)
-                attachment.check_room(after)
-                undo.step(self._rewrite, attachment, before)
-                notes = attachment.put_uplink(
-                    after, after.uplinks[iface], replace=replace, undo=undo, progress=progress
-                )
-                store.commit(before, after, settle=[iface])
-            attachment.close()
-        status = next(u for u in self.status()["uplinks"] if u["iface"] == iface)
-        return status | {"notes": notes}
-
-    def _clear_if_new(self, devices: Any, new: bool) -> None:
-        from cipu_xdp.loader.attach import Attachment
-
-        if new and self.place.pins is not None:
-            Attachment.open(self.place, devices).clear()
-        elif new:
-            self.place.clear()
-
-    def _rewrite(self, attachment: "Attachment", model: Model) -> None:
-        attachment.write(model)
-
-    def _alone(self) -> None:
-        """One instance per network namespace: two would fight over its devices."""
-        here = netns.identity()
-        for name in pins.instances():
-            record = pins.Place(name).record()
-            if name != self.place.instance and record and record.netns == here:
-                raise BadInput(
-                    f"attach the instance {self.place.instance}",
-                    f"the instance {name} is attached in this network namespace",
-                    f"Use --instance {name}, or detach it first.",
-                )
-
-    def _with_uplink(self, before: Model, iface: str, vtep: str | None, *words: Any) -> Model:
-        from cipu_xdp.loader.attach import check_device
-
-        tried = f"attach {iface}"
-        link = check_device(tried, iface, links.links())
-        if link.mtu < LEAST_MTU:
-            raise BadInput(
-                tried, f"its MTU is {link.mtu}; tenants need {LEAST_MTU} at least",
-                f"ip link set {iface} mtu 1600 leaves tenants the usual 1500.",
-            )  # fmt: skip
-        own = [network.ip for network in link.networks if not network.ip.is_link_local]
-        if not own:
-            raise BadInput(
-                tried, "it has no address for the VTEP",
-                f"Give it one: ip address add ADDR/LEN dev {iface}.",
-            )  # fmt: skip
-        after = models.set_uplink(
-            before, Uplink(iface, models.parse.underlay_address(vtep or own[0]), *words)
+        wish = uplinks.Wish(
+            iface, vtep, vxlan_port, hook, xdp_mode, replace, table_sizes or {}, progress
         )
-        if after.uplinks[iface].vtep not in own:
-            has = ", ".join(map(str, own))
-            raise BadInput(tried, f"{vtep} is not an address of it", f"It has {has}.")
-        return after
-
-    def _with_sizes(self, model: Model, sizes: Mapping[str, int] | None) -> Model:
-        from cipu_xdp.loader.tables import checked_sizes
-
-        if not sizes:
-            return model
-        checked_sizes(sizes)
-        if self.place.pins is not None and dict(model.table_sizes) != dict(sizes):
-            raise BadInput(
-                "size the tables", "they are in use",
-                "Detach first: cipu-xdp detach --all; what was configured stays.",
-            )  # fmt: skip
-        return models.set_table_sizes(model, sizes)
+        notes = uplinks.attach_uplink(self._instance, wish)
+        (status,) = (one for one in self.status()["uplinks"] if one["iface"] == iface)
+        return {**status, "notes": notes}
 
     def detach(self, iface: str) -> Answer:
         """Detach one uplink; with the last one everything of the instance leaves the kernel."""
-        with self._changing() as (store, attachment):
-            before = store.load()
-            if iface not in before.uplinks and iface not in attachment.record.uplinks:
-                raise NotAttached(
-                    f"detach {iface}", "it is not attached", "cipu-xdp status shows what is."
-                )
-            after = before
-            if iface in before.uplinks:
-                after = models.remove_uplink(before, iface)
-            store.intend(iface)
-            attachment.drop_uplink(iface, after)
-            store.commit(before, after, settle=[iface])
-        return {"iface": iface, "instance": self.place.instance}
+        from cipu_xdp.loader import uplinks
+
+        uplinks.detach_uplink(self._instance, iface)
+        return {"iface": iface, "instance": self._instance.place.instance}
 
     def detach_all(self) -> list[str]:
         """Detach every uplink; nothing of the instance is left in the kernel or /run."""
-        from cipu_xdp.loader.attach import Attachment
-        from cipu_xdp.loader.devices import Devices
+        from cipu_xdp.loader import uplinks
 
-        with self._locked(), Devices() as devices, self._store() as store:
-            before = after = store.load()
-            gone = sorted(before.uplinks)
-            for iface in gone:
-                after = models.remove_uplink(after, iface)
-            if self.place.record() is not None and self.place.pins is not None:
-                attachment = Attachment.make(self.place, netns.identity(), devices, before)
-                attachment.clear()
-                attachment.close()
-            else:
-                self.place.clear()
-            store.commit(before, after, settle=store.intents())
-        return gone
+        return uplinks.detach_all(self._instance)
 
     # What tenants have
 
@@ -218,12 +109,12 @@ class Overlay:
 
     def vpc_list(self) -> list[Answer]:
         """Every VPC."""
-        model = self._model()
+        model = self._instance.model()
         return [show.vpc(model, name) for name in sorted(model.vpcs)]
 
     def vpc_show(self, name: str) -> Answer:
         """One VPC with its subnets, ENIs and routes."""
-        return show.vpc(self._model(), name)
+        return show.vpc(self._instance.model(), name)
 
     def subnet_create(self, vpc: str, cidr: Any, gateway: Any = None) -> Answer:
         """Create a subnet; the gateway is its first address unless given."""
@@ -232,13 +123,13 @@ class Overlay:
 
     def subnet_delete(self, vpc: str, cidr: Any) -> Answer:
         """Delete a subnet that no ENI has an address in."""
-        before = self._model()
+        before = self._instance.model()
         self._change(lambda m: models.delete_subnet(m, vpc, cidr))
         return show.subnet(before, vpc, cidr)
 
     def subnet_list(self, vpc: str | None = None) -> list[Answer]:
         """Every subnet, or those of a VPC."""
-        return show.subnets(self._model(), vpc)
+        return show.subnets(self._instance.model(), vpc)
 
     def eni_create(
         self,
@@ -259,12 +150,12 @@ class Overlay:
         tried = f"create ENI {name}"
 
         def verb(model: Model, attachment: "Attachment") -> Model:
-            self._check_dev(tried, attachment, dev, hook)
+            _check_dev(tried, attachment, dev, hook)
             own = mac or (links.peer_mac(dev) if dev else None)
             kind = "xdp" if hook == "xdp" else "tc"
             return models.create_eni(model, name, mac=own, hook=kind, **words)
 
-        return show.eni(self._change_eni(verb, tried), name)
+        return show.eni(self._instance.change(verb), name)
 
     def eni_set(
         self,
@@ -286,10 +177,10 @@ class Overlay:
         given = {key: value for key, value in words.items() if value is not None}
 
         def verb(model: Model, attachment: "Attachment") -> Model:
-            self._check_dev(tried, attachment, dev, hook)
+            _check_dev(tried, attachment, dev, hook)
             return models.set_eni(model, name, **given)
 
-        return show.eni(self._change_eni(verb, tried), name)
+        return show.eni(self._instance.change(verb), name)
 
     def eni_delete(self, name: str) -> Answer:
         """Delete an ENI; its device, if it is here, is a plain device again."""
@@ -299,11 +190,11 @@ class Overlay:
 
     def eni_list(self, vpc: str | None = None) -> list[Answer]:
         """Every ENI, or those of a VPC."""
-        return show.enis(self._model(), vpc)
+        return show.enis(self._instance.model(), vpc)
 
     def eni_show(self, name: str) -> Answer:
         """One ENI."""
-        return show.eni(self._model(), name)
+        return show.eni(self._instance.model(), name)
 
     def route_create(
         self,
@@ -330,13 +221,13 @@ class Overlay:
 
     def route_delete(self, vpc: str, prefix: Any) -> Answer:
         """Delete a route."""
-        before = self._model()
+        before = self._instance.model()
         self._change(lambda m: models.delete_route(m, vpc, prefix))
         return show.route(before, vpc, prefix)
 
     def route_list(self, vpc: str | None = None) -> list[Answer]:
         """Every route, or those of a VPC."""
-        return show.routes(self._model(), vpc)
+        return show.routes(self._instance.model(), vpc)
 
     # All of it
 
@@ -344,116 +235,27 @@ class Overlay:
         """The desired state, in the language of the topology files."""
         from cipu_xdp.loader import topology
 
-        return topology.document(self._model())
+        return topology.document(self._instance.model())
 
     def status(self) -> Answer:
         """What is attached and how it fares."""
         from cipu_xdp.loader import status
 
-        return status.status(self.place, self._model())
+        return status.status(self._instance.place, self._instance.model())
 
-    # How a change is made
-
-    def _model(self) -> Model:
-        if not self.place.store.exists():
-            return Model()
-        with self._store() as store:
-            return store.load()
-
-    @contextlib.contextmanager
-    def _store(self) -> Iterator[SqliteStore]:
-        store = SqliteStore(self.place.store)
-        try:
-            yield store
-        finally:
-            store.close()
-
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
-        return pins.locked(self.place.directory / "lock")
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[tuple[SqliteStore, "Attachment"]]:
-        """The store and what is attached, locked, and healed of a change that was killed."""
-        if self.place.record() is None:
-            raise NotAttached(
-                f"change the instance {self.place.instance}",
-                "nothing is attached",
-                "Attach an interface first: cipu-xdp attach IFACE.",
-            )
-        from cipu_xdp.loader.attach import Attachment
-        from cipu_xdp.loader.devices import Devices
-
-        with self._locked(), Devices() as devices, self._store() as store:
-            attachment = Attachment.open(self.place, devices)
-            try:
-                self._heal(store, attachment)
-                yield store, attachment
-            finally:
-                attachment.close()
-
-    def _heal(self, store: SqliteStore, attachment: "Attachment") -> None:
-        """Finish or take back what a killed command left half done."""
-        from cipu_xdp.loader.undo import Undo
-
-        intents, model = store.intents(), store.load()
-        if not intents:
-            return
-        uplinks = set(attachment.record.uplinks) | set(model.uplinks)
-        if not model.uplinks:
-            attachment.clear()
-            store.commit(model, model, settle=intents)
-            raise NotAttached(
-                f"change the instance {self.place.instance}",
-                "its attach was interrupted",
-                "Attach the interface again: cipu-xdp attach IFACE.",
-            )
-        attachment.write(model)
-        with Undo() as undo:
-            attachment.put_tenants(model, intents - uplinks, undo)
-        # A half attached uplink needs its programs compiled: `attach` does that.
-        store.commit(model, model, settle=intents - uplinks)
-
-    def _change(self, verb: Verb) -> Model:
-        return self._change_eni(lambda model, _: verb(model), "")
-
-    def _change_eni(self, verb: Callable[[Model, "Attachment"], Model], tried: str) -> Model:
-        """Change model, tables, hooks and store together; what fails takes all back."""
-        from cipu_xdp.loader.undo import Undo
-
-        with self._changing() as (store, attachment):
-            before = store.load()
-            after = verb(before, attachment)
-            touched = _devices_that_change(before, after)
-            attachment.check_room(after)
-            for dev in touched & {eni.dev for eni in after.enis.values()}:
-                attachment.check_tenant(dev)
-            for dev in touched or {""}:
-                store.intend(dev)
-            settle = touched or {""}
-            with Undo() as undo:
-                undo.step(store.commit, before, before, settle)
-                undo.step(attachment.put_tenants, before, touched, undo)
-                undo.step(attachment.write, before)
-                attachment.write(after)
-                attachment.put_tenants(after, touched, undo)
-                store.commit(before, after, settle=settle)
-            return after
-
-    def _check_dev(
-        self, tried: str, attachment: "Attachment", dev: str | None, hook: str | None
-    ) -> None:
-        from cipu_xdp.loader.attach import check_device
-
-        if dev is not None:
-            check_device(tried, dev, attachment.links)
-        if hook == "xdp" and not attachment.hooks.has_program("tenant_xdp"):
-            raise BadInput(
-                tried, "no uplink is attached with XDP, which --hook xdp redirects to",
-                "Use --hook tc, or attach the uplink with --hook xdp.",
-            )  # fmt: skip
+    def _change(self, verb: Callable[[Model], Model]) -> Model:
+        return self._instance.change(lambda model, _: verb(model))
 
 
-def _devices_that_change(before: Model, after: Model) -> set[str]:
-    """Devices whose hooks are others before and after."""
-    hooks = [{(eni.dev, eni.hook) for eni in m.enis.values() if eni.dev} for m in (before, after)]
-    return {dev for dev, _ in hooks[0] ^ hooks[1]}
+def _check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
+    """A device must be there and Ethernet; XDP on it needs an uplink that takes redirects."""
+    from cipu_xdp.loader.attach import check_device
+
+    if dev is not None:
+        check_device(tried, dev, attachment.links)
+    if hook == "xdp" and not attachment.hooks.has_program("tenant_xdp"):
+        raise BadInput(
+            tried,
+            "no uplink is attached with XDP, which --hook xdp redirects to",
+            "Use --hook tc, or attach the uplink with --hook xdp.",
+        )

@@ -39,8 +39,8 @@ def status(place: Place, model: Model) -> Answer:
         "tables": [],
         "verdicts": [],
     }
-    if attached:
-        with Devices() as devices, closing(Attachment.open(place, devices)) as attachment:
+    if record is not None and place.pins is not None:
+        with Devices() as devices, closing(Attachment.open(record, place, devices)) as attachment:
             answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
             answer["tables"] = list(_tables(attachment, model))
             answer["verdicts"] = list(_verdicts(attachment))

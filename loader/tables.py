@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from cipu_xdp.loader import abi, kernel
-from cipu_xdp.loader.errors import BadInput, LayoutMismatch
+from cipu_xdp.loader.errors import BadInput, LayoutMismatch, NotAttached
 
 _TABLE = re.compile(r"^TABLE\((\w+),\s*(\w+),\s*([\w ]+),\s*([\w ]+),\s*(\d+),\s*(\w+)\)$", re.M)
 
@@ -70,7 +70,7 @@ def declarations() -> Mapping[str, Declaration]:
 def layout() -> str:
     """A digest of every record, table and verdict: pins of another one are not ours to read."""
     text = "".join(abi.source_text(name) for name in ("abi.h", "tables.h", "verdict.def"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"layout-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -85,6 +85,16 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     chosen = {name: sizes.get(name, table.entries) for name, table in known.items()}
     chosen["next_hops"] = chosen["paths"]
     return chosen
+
+
+def _check_layout(directory: Path) -> None:
+    others = [path.name for path in directory.glob("layout-*") if path.name != layout()]
+    if others:
+        raise LayoutMismatch(
+            "open the tables",
+            f"they are {', '.join(others)}, and this version's are {layout()}",
+            "Detach and attach again: cipu-xdp detach --all, then cipu-xdp attach IFACE.",
+        )
 
 
 class Table:
@@ -141,7 +151,12 @@ class Tables:
 
     @classmethod
     def create(cls, directory: Path, sizes: Mapping[str, int]) -> "Tables":
-        """Make and pin every table that is not pinned yet. Raises KernelRefused."""
+        """Make and pin every table that is not pinned yet.
+
+        Raises:
+            LayoutMismatch: tables of another layout are there.
+        """
+        _check_layout(directory)
         place = directory / layout()
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, table in declarations().items():
@@ -161,14 +176,15 @@ class Tables:
 
         Raises:
             LayoutMismatch: they are pinned in the layout of another version.
+            NotAttached: some are missing; an attach was interrupted.
         """
+        _check_layout(directory)
         place = directory / layout()
-        if not place.is_dir():
-            raise LayoutMismatch(
+        if not all((place / name).exists() for name in declarations()):
+            raise NotAttached(
                 "open the tables",
-                f"they have the layout {', '.join(p.name for p in directory.iterdir())}, "
-                f"this version's is {layout()}",
-                "Detach and attach again: cipu-xdp detach --all, then cipu-xdp attach.",
+                "an attach was interrupted before all were there",
+                "Attach again: cipu-xdp attach IFACE.",
             )
         opened = {
             name: Table(table, kernel.open_pin(str(place / name)))

@@ -17,13 +17,13 @@ class Undo:
         self._steps = ExitStack()
         self._held: list[int] = []
 
-    def step(self, action: Callable[..., Any], *arguments: Any) -> None:
+    def step(self, action: Callable[..., Any], *arguments: Any, **words: Any) -> None:
         """Take `action` as what undoes the thing just (or about to be) done."""
 
         def tolerant() -> None:
             # One step that cannot be undone must not keep the others from it.
             with suppress(CipuError, OSError):
-                action(*arguments)
+                action(*arguments, **words)
 
         self._steps.callback(tolerant)
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One instance: its network namespace, store and lock, and how a change is made.
+
+A change is all or nothing: the intent is written down, then tables, hooks and
+store follow; what fails takes back what was done, and the command after one
+that was killed puts things right. What may change is decided by the verbs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from cipu_xdp.loader import netns, pins
+from cipu_xdp.loader.errors import NotAttached
+from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.store import SqliteStore
+from cipu_xdp.loader.undo import Undo
+
+if TYPE_CHECKING:
+    from cipu_xdp.loader.attach import Attachment
+
+# Stands for the tables in a change that touches no device's hooks.
+TABLES = ""
+
+Verb = Callable[[Model, "Attachment"], Model]
+
+
+class Instance:
+    """One host's overlay, in one network namespace."""
+
+    def __init__(self, name: str) -> None:
+        self.place = pins.Place(name)
+        self._inside = contextlib.ExitStack()
+
+    def enter(self) -> None:
+        """Go into the network namespace in which the instance is attached, if it is."""
+        record = self.place.record()
+        if record and record.netns != netns.identity():
+            path = netns.find(record.netns)
+            if path:
+                self._inside.enter_context(netns.entered(path))
+
+    def leave(self) -> None:
+        """Come back."""
+        self._inside.close()
+
+    def model(self) -> Model:
+        """The desired state, read without waiting for anybody."""
+        if not self.place.store.exists():
+            return Model()
+        with self.store() as store:
+            return store.load()
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[SqliteStore]:
+        """The store, open."""
+        store = SqliteStore(self.place.store)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Wait until no other command changes this instance."""
+        return pins.locked(self.place.directory / "lock")
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[tuple[SqliteStore, "Attachment"]]:
+        """The store and what is attached, locked, and healed of a change that was killed.
+
+        Raises:
+            NotAttached: nothing is attached.
+        """
+        from cipu_xdp.loader.attach import Attachment
+        from cipu_xdp.loader.devices import Devices
+
+        self._attached()
+        with self.locked(), Devices() as devices, self.store() as store:
+            attachment = Attachment.open(self._attached(), self.place, devices)
+            with contextlib.closing(attachment):
+                self._heal(store, attachment)
+                yield store, attachment
+
+    def _attached(self) -> pins.Record:
+        record = self.place.record()
+        if record is None or self.place.pins is None:
+            raise NotAttached(
+                f"change the instance {self.place.instance}",
+                "nothing is attached",
+                "Attach an interface first: cipu-xdp attach IFACE.",
+            )
+        return record
+
+    def _heal(self, store: SqliteStore, attachment: "Attachment") -> None:
+        """Finish or take back what a killed command left half done."""
+        intents, model = store.intents(), store.load()
+        if not intents:
+            return
+        if not model.uplinks:
+            attachment.clear()
+            store.commit(model, model, settle=intents)
+            raise NotAttached(
+                f"change the instance {self.place.instance}",
+                "its attach was interrupted, and has been taken back now",
+                "Attach the interface again: cipu-xdp attach IFACE.",
+            )
+        uplinks = set(attachment.record.uplinks) | set(model.uplinks)
+        attachment.write(model)
+        attachment.restore_tenants(model, intents - uplinks)
+        # A half attached uplink needs its programs compiled: `attach` does that.
+        store.commit(model, model, settle=intents - uplinks)
+
+    def change(self, verb: Verb) -> Model:
+        """Change model, tables, hooks and store together; returns the new model."""
+        with self.changing() as (store, attachment):
+            before = store.load()
+            after = verb(before, attachment)
+            touched = _devices_that_change(before, after)
+            attachment.check_room(after)
+            for dev in touched & {eni.dev for eni in after.enis.values()}:
+                attachment.check_tenant(dev)
+            intents = touched or {TABLES}
+            for intent in intents:
+                store.intend(intent)
+            with Undo() as undo:
+                undo.step(store.commit, before, before, settle=intents)
+                undo.step(attachment.restore_tenants, before, touched)
+                undo.step(attachment.write, before)
+                attachment.write(after)
+                attachment.put_tenants(after, touched, undo)
+                store.commit(before, after, settle=intents)
+            return after
+
+
+def _devices_that_change(before: Model, after: Model) -> set[str]:
+    """Devices whose hooks are others before and after."""
+    hooks = [{(eni.dev, eni.hook) for eni in m.enis.values() if eni.dev} for m in (before, after)]
+    return {dev for dev, _ in hooks[0] ^ hooks[1]}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attaching and detaching uplinks: what is checked first, and what is taken back.
+
+The order of things in the kernel is attach.py's; this is the way from a verb
+to there, with the store.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cipu_xdp.loader import attach, links, netns, pins
+from cipu_xdp.loader import model as models
+from cipu_xdp.loader.attach import Attachment
+from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.errors import BadInput, NotAttached
+from cipu_xdp.loader.instance import Instance
+from cipu_xdp.loader.parse import trying, underlay_address
+from cipu_xdp.loader.records import Link, Model, Uplink
+from cipu_xdp.loader.store import SqliteStore
+from cipu_xdp.loader.tables import checked_sizes
+from cipu_xdp.loader.undo import Undo
+
+LEAST_MTU = 1280 + 70
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `attach` was asked for."""
+
+    iface: str
+    vtep: str | None
+    vxlan_port: int
+    hook: str
+    xdp_mode: str
+    replace: bool
+    table_sizes: Mapping[str, int] = field(default_factory=dict)
+    progress: Callable[[str], None] = lambda _: None
+
+
+def attach_uplink(instance: Instance, wish: Wish) -> list[str]:
+    """Attach an uplink, or replace it in place; returns notes for people."""
+    with instance.locked(), Devices() as devices, instance.store() as store:
+        _alone(instance)
+        before = store.load()
+        after = _with_sizes(instance, _with_uplink(before, wish), wish)
+        store.intend(wish.iface)
+        with Undo() as undo:
+            undo.step(store.commit, before, before, settle=[wish.iface])
+            if instance.place.pins is None:
+                undo.step(_clear, instance, devices)
+            attachment = Attachment.make(instance.place, netns.identity(), devices, after)
+            with contextlib.closing(attachment):
+                notes = _put(attachment, store, before, after, wish)
+    return notes
+
+
+def _put(
+    attachment: Attachment, store: SqliteStore, before: Model, after: Model, wish: Wish
+) -> list[str]:
+    attachment.check_room(after)
+    intents = store.intents()
+    with Undo() as undo:
+        undo.step(attachment.write, before)
+        notes = attachment.put_uplink(
+            after, after.uplinks[wish.iface], replace=wish.replace, undo=undo,
+            progress=wish.progress,
+        )  # fmt: skip
+        attachment.restore_tenants(after, intents - set(after.uplinks))
+        store.commit(before, after, settle=intents)
+    return notes
+
+
+def _clear(instance: Instance, devices: Devices) -> None:
+    record = instance.place.record()
+    if record is not None and record.netns == netns.identity():
+        attach.clear(instance.place, record, devices)
+    else:
+        instance.place.clear()
+
+
+def _alone(instance: Instance) -> None:
+    """One instance per network namespace: two would fight over its devices."""
+    here = netns.identity()
+    for name in pins.instances():
+        record = pins.Place(name).record()
+        if name != instance.place.instance and record and record.netns == here:
+            raise BadInput(
+                f"attach the instance {instance.place.instance}",
+                f"the instance {name} is attached in this network namespace",
+                f"Use --instance {name}, or detach it first.",
+            )
+
+
+def _with_uplink(before: Model, wish: Wish) -> Model:
+    tried = f"attach {wish.iface}"
+    link = attach.check_device(tried, wish.iface, links.links())
+    if link.mtu < LEAST_MTU:
+        raise BadInput(
+            tried,
+            f"its MTU is {link.mtu}; tenants need {LEAST_MTU} at least",
+            f"ip link set {wish.iface} mtu 1600 leaves tenants the usual 1500.",
+        )
+    vtep = _vtep(tried, wish, link)
+    return models.set_uplink(
+        before, Uplink(wish.iface, vtep, wish.vxlan_port, wish.hook, wish.xdp_mode)
+    )
+
+
+def _vtep(tried: str, wish: Wish, link: Link) -> models.Address:
+    own = [network.ip for network in link.networks if not network.ip.is_link_local]
+    if not own:
+        raise BadInput(
+            tried,
+            "it has no address for the VTEP",
+            f"Give it one: ip address add ADDR/LEN dev {wish.iface}.",
+        )
+    with trying(tried):
+        vtep = underlay_address(wish.vtep or own[0])
+    if vtep not in own:
+        has = ", ".join(map(str, own))
+        raise BadInput(tried, f"{vtep} is not an address of it", f"It has {has}.")
+    return vtep
+
+
+def _with_sizes(instance: Instance, model: Model, wish: Wish) -> Model:
+    if not wish.table_sizes:
+        return model
+    checked_sizes(wish.table_sizes)
+    if instance.place.pins is not None and dict(model.table_sizes) != dict(wish.table_sizes):
+        raise BadInput(
+            "size the tables",
+            "they are in use",
+            "Detach first: cipu-xdp detach --all; what was configured stays.",
+        )
+    return models.set_table_sizes(model, wish.table_sizes)
+
+
+def detach_uplink(instance: Instance, iface: str) -> None:
+    """Detach one uplink; with the last one everything of the instance leaves the kernel."""
+    with instance.changing() as (store, attachment):
+        before = store.load()
+        if iface not in before.uplinks and iface not in attachment.record.uplinks:
+            raise NotAttached(
+                f"detach {iface}", "it is not attached", "cipu-xdp status shows what is."
+            )
+        after = before
+        if iface in before.uplinks:
+            after = models.remove_uplink(before, iface)
+        store.intend(iface)
+        attachment.drop_uplink(iface, after)
+        store.commit(before, after, settle=[iface])
+
+
+def detach_all(instance: Instance) -> list[str]:
+    """Detach every uplink, whatever state it is in; returns their names."""
+    with instance.locked(), Devices() as devices, instance.store() as store:
+        before = after = store.load()
+        gone = sorted(before.uplinks)
+        for iface in gone:
+            after = models.remove_uplink(after, iface)
+        _clear(instance, devices)
+        store.commit(before, after, settle=store.intents())
+    return gone
