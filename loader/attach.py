@@ -8,8 +8,9 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import links, program, rows
+from cipu_xdp.loader import links, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.hooks import Hooks
@@ -17,6 +18,9 @@ from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import Tables, checked_sizes
 from cipu_xdp.loader.undo import Undo
+
+if TYPE_CHECKING:
+    from cipu_xdp.loader.program import Programs
 
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
 REPLACE_HINT = "Remove it, or give --replace to have it removed."
@@ -148,6 +152,9 @@ class Attachment:
         self, model: Model, uplink: Uplink, *, replace: bool, undo: Undo, progress: Progress
     ) -> list[str]:
         """Compile, load and hook one uplink and all tenants; returns notes for people."""
+        # Late: only an attach compiles, and every change pays for imports.
+        from cipu_xdp.loader import program
+
         link = self.links[uplink.iface]
         tried = f"attach {uplink.iface}"
         self.hooks.clear_way(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
@@ -171,7 +178,7 @@ class Attachment:
         return _notes(uplink, link, hooked)
 
     def _put_first(
-        self, ifindex: int, wanted: list[Choice], ours: program.Programs, undo: Undo
+        self, ifindex: int, wanted: list[Choice], ours: "Programs", undo: Undo
     ) -> Hooked:
         """The first of the wanted hooks that the device takes."""
         for choice in wanted:
@@ -188,7 +195,7 @@ class Attachment:
                 return choice.hooked
         raise AssertionError("the last choice is always sure")
 
-    def _read_back(self, tried: str, ifindex: int, hooked: Hooked, ours: program.Programs) -> None:
+    def _read_back(self, tried: str, ifindex: int, hooked: Hooked, ours: "Programs") -> None:
         """A hook that says it is there and is not would lose every packet."""
         there = {
             "uplink_ingress": self.hooks.tc_program(ifindex, "ingress"),
