@@ -49,6 +49,7 @@ struct cursor {
 	void *at;
 	void *end;
 	__u32 offset;
+	__u32 limit;	/* offset where the packet says it ends: what follows is padding */
 };
 
 struct arp_ipv4 {
@@ -67,12 +68,17 @@ struct neighbour_message {
 } __attribute__((packed));
 #define SOLICITATION_BYTES 24	/* without the option */
 
+inline_always bool has(const struct cursor *c, __u32 bytes)
+{
+	return c->at + bytes <= c->end && c->offset + bytes <= c->limit;
+}
+
 /* Fewer bytes at hand than a header needs: the caller may have more to pull in. */
 inline_always void *take(struct cursor *c, __u32 bytes)
 {
 	void *header = c->at;
 
-	if (header + bytes > c->end)
+	if (!has(c, bytes))
 		return NULL;
 	c->at = header + bytes;
 	c->offset += bytes;
@@ -115,18 +121,20 @@ inline_always bool is_icmp_error(const struct packet *p)
 
 inline_always enum verdict parse_solicitation(struct packet *p, struct cursor *c)
 {
+	bool whole = has(c, sizeof(struct neighbour_message));
 	struct neighbour_message *message = take(c, SOLICITATION_BYTES);
-	struct neighbour_message *whole = (void *)message;
 
 	if (!message)
 		return RUNT;
 	if (p->hop_limit != 255 || message->code)	/* RFC 4861, 7.1.1 */
 		return BAD_HEADER;
+	if (p->fragmented)				/* RFC 6980, 5 */
+		return BAD_HEADER;
 	p->kind = FRAME_SOLICITATION;
 	__builtin_memcpy(p->destination.address, message->target, 16);
 	p->truthful = 1;
-	if ((void *)(whole + 1) <= c->end && whole->option == 1)
-		p->truthful = same_mac(whole->mac, p->source_mac);
+	if (whole && message->option == 1)
+		p->truthful = same_mac(message->mac, p->source_mac);
 	return NEXT;
 }
 
@@ -134,7 +142,7 @@ inline_always enum verdict parse_icmp(struct packet *p, struct cursor *c)
 {
 	__u8 *type = c->at;
 
-	if ((void *)type + 8 > c->end)
+	if (!has(c, 8))
 		return RUNT;
 	p->icmp_type = *type;
 	p->icmp_error = is_icmp_error(p);
@@ -142,8 +150,10 @@ inline_always enum verdict parse_icmp(struct packet *p, struct cursor *c)
 		return NEXT;
 	if (p->icmp_type == ICMP6_SOLICITATION)
 		return parse_solicitation(p, c);
-	if (p->icmp_type >= ICMP6_ROUTER_SOLICITATION && p->icmp_type <= ICMP6_REDIRECT)
+	if (p->icmp_type >= ICMP6_ROUTER_SOLICITATION && p->icmp_type <= ICMP6_REDIRECT) {
 		p->kind = FRAME_DISCOVERY;
+		p->truthful = 1;	/* never acted on, so what it claims does no harm */
+	}
 	return NEXT;
 }
 
@@ -159,13 +169,13 @@ inline_always enum verdict parse_transport(struct packet *p, struct cursor *c, _
 	if (is_icmp(p))
 		return parse_icmp(p, c);
 	if (p->protocol == IPPROTO_TCP) {
-		if ((void *)tcp + 20 > c->end)
+		if (!has(c, 20))
 			return RUNT;
 		header_bytes = tcp[12] >> 4 << 2;
 		if (header_bytes < 20)
 			return BAD_HEADER;
 	} else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP) {
-		if ((void *)tcp + 8 > c->end)
+		if (!has(c, 8))
 			return RUNT;
 	} else {
 		return NEXT;
@@ -193,6 +203,8 @@ inline_always enum verdict parse_ipv4(struct packet *p, struct cursor *c, __u32 
 		return RUNT;
 	if (!gso_bytes && total < header_bytes)
 		return BAD_HEADER;
+	if (!gso_bytes)
+		c->limit = ETH_HLEN + total;
 	if (header_bytes > sizeof(*ip) && !take(c, header_bytes - sizeof(*ip)))
 		return RUNT;
 	p->source.family = p->destination.family = FAMILY_IPV4;
@@ -219,7 +231,7 @@ inline_always enum verdict parse_extensions(struct packet *p, struct cursor *c)
 			return NEXT;
 		if (i == EXTENSION_HEADERS_MAX)
 			return TOO_MANY_HEADERS;
-		if ((void *)header + 8 > c->end)
+		if (!has(c, 8))
 			return RUNT;
 		bytes = (header[1] + 1) * 8;
 		if (next == IPPROTO_AH)
@@ -249,6 +261,8 @@ inline_always enum verdict parse_ipv6(struct packet *p, struct cursor *c, __u32 
 		return BAD_HEADER;
 	if (!gso_bytes && net16(ip->payload_len) + sizeof(*ip) > p->length - ETH_HLEN)
 		return RUNT;
+	if (!gso_bytes)
+		c->limit = c->offset + net16(ip->payload_len);
 	p->source.family = p->destination.family = FAMILY_IPV6;
 	__builtin_memcpy(p->source.address, &ip->saddr, 16);
 	__builtin_memcpy(p->destination.address, &ip->daddr, 16);
@@ -265,7 +279,7 @@ inline_always enum verdict parse_ipv6(struct packet *p, struct cursor *c, __u32 
 inline_always enum verdict parse(struct packet *p, void *frame, void *end, __u32 length,
 				 __u32 gso_bytes)
 {
-	struct cursor c = { .at = frame, .end = end };
+	struct cursor c = { .at = frame, .end = end, .limit = length };
 	struct ethhdr *eth = take(&c, sizeof(*eth));
 
 	__builtin_memset(p, 0, sizeof(*p));

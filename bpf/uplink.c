@@ -39,6 +39,8 @@ inline_always enum verdict uplink_parse(struct __sk_buff *skb, struct packet *p,
 	enum verdict verdict = HOST;
 	void *frame = frame_of(skb);
 
+	if (skb->vlan_present)	/* for a VLAN device above this one */
+		return HOST;
 	/* Too little at hand to tell whose it is: a driver may leave all in pages. */
 	if (frame + ETH_HLEN + OUTER_IP_BYTES + ICMP_BYTES > end_of(skb))
 		pull_more(skb);
@@ -59,7 +61,7 @@ inline_always bool decapsulate(struct __sk_buff *skb, const struct packet *p)
 {
 	int bytes = OUTER_BYTES;
 
-	if (p->kind != FRAME_ARP && p->source.family != UPLINK_FAMILY) {
+	if (p->source.family != UPLINK_FAMILY) {
 		if (bpf_skb_change_proto(skb, UPLINK_FAMILY == 4 ? net16(ETH_P_IPV6)
 								 : net16(ETH_P_IP), 0))
 			return false;
@@ -99,7 +101,7 @@ inline_always bool uplink_answer(struct __sk_buff *skb, struct packet *p, const 
 	if (find_path(skb, way, o->path_index) != NEXT)
 		return false;
 	copy_mac(way->target.mac, p->source_mac);
-	gateway_mac(p->source_mac, o->vni);
+	gateway_mac(p->source_mac, p->source.vni);
 	way->routed = 0;
 	return send(skb, p, way, p->source.vni, action);
 }
@@ -171,7 +173,7 @@ int uplink_egress(struct __sk_buff *skb)
 
 #ifdef WITH_XDP
 /* Room for the note first: a driver without it leaves the packet whole to TC. */
-inline_always int hand_over(struct xdp_md *xdp, const struct way *way)
+inline_always int hand_over(struct xdp_md *xdp, const struct packet *p, const struct way *way)
 {
 	struct handover *note = (void *)(long)xdp->data_meta;
 
@@ -181,6 +183,7 @@ inline_always int hand_over(struct xdp_md *xdp, const struct way *way)
 	note->ifindex = way->target.link;
 	note->flags = way->target.flags;
 	note->eni = way->target.eni;
+	count(HANDED_OVER, p->length);
 	return XDP_PASS;
 }
 
@@ -196,7 +199,7 @@ inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const
 	if (!write_inner((void *)(long)xdp->data, (void *)(long)xdp->data_end, p, way, o->tos))
 		return XDP_ABORTED;
 	if (!redirect)
-		return hand_over(xdp, way);
+		return hand_over(xdp, p, way);
 	return bpf_redirect(way->target.link, 0);
 }
 

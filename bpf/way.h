@@ -31,6 +31,8 @@ inline_always __u32 outer_bytes(const struct path *path)
 inline_always bool device_mtu(void *ctx, __u32 ifindex, __u32 *mtu)
 {
 	*mtu = 1;	/* in: a length that always fits; out: the device's MTU */
+	if (!ifindex)	/* would be the device at hand */
+		return false;
 	return check_mtu(ctx, ifindex, mtu, 0, 0) >= 0;
 }
 
