@@ -62,11 +62,11 @@ def _load(
         flags.append("-DWITH_XDP")
     text = source.joined(name, tables.c_text())
     with _said(f"compile {name}"):
-        owner = bpf(text=text, cflags=flags)
+        owner = bpf(text=text.encode(), cflags=flags)
     fds = {}
     for function, kind in kinds.items():
         with _said(f"load {function}"):
-            fds[function] = owner.load_func(function, getattr(bpf, kind)).fd
+            fds[function] = owner.load_func(function.encode(), getattr(bpf, kind)).fd
     return Programs(owner, fds)
 
 

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every verdict has a packet that earns it, and the action its line promises."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import packets as make
+import pytest
+import worlds
+from packets import between, datagram, echo, frame, from_fabric, router_says, tunnelled, who_has
+from run_packet import Bench, Outcome
+from scapy.layers.inet import IP, UDP, IPOption_Router_Alert
+from scapy.layers.inet6 import (
+    ICMPv6ND_NS,
+    ICMPv6ND_RS,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+)
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Raw
+
+from cipu_xdp.loader import abi, model
+
+ANNA, AXEL, ARNO, AMIR, BERT, BORIS, CARL = (
+    worlds.BY_NAME[name] for name in ("anna", "axel", "arno", "amir", "bert", "boris", "carl")
+)
+Case = Callable[[Bench], Outcome]
+CASES: dict[str, Case] = {}
+# What an action of verdict.def is to the kernel.
+ACTIONS = {
+    "DELIVER": "redirect", "SEND": "redirect", "ANSWER": "redirect", "PASS": "pass", "DROP": "drop",
+}  # fmt: skip
+
+
+def case(verdict: str) -> Callable[[Case], Case]:
+    def enter(run: Case) -> Case:
+        CASES[verdict] = run
+        return run
+
+    return enter
+
+
+def sent(verdict: str, packet: bytes, dev: str = "v1") -> None:
+    CASES[verdict] = lambda bench: bench.tenant(dev, packet)
+
+
+def arrived(verdict: str, packet: bytes, hook: str = "tc") -> None:
+    CASES[verdict] = lambda bench: bench.fabric(packet, hook=hook)
+
+
+def to(dst: str, payload: object = None, **fields: object) -> bytes:
+    return frame(ANNA.mac, ANNA.gateway_mac, ANNA.ip(4), dst, payload, **fields)  # type: ignore[arg-type]
+
+
+def asks_for(target: str) -> bytes:
+    question = ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=ANNA.mac)
+    return frame(ANNA.mac, "33:33:ff:00:00:50", ANNA.ip(6), "ff02::1:ff00:50", question, ttl=255)
+
+
+def many_headers() -> bytes:
+    headers = IPv6(src=ANNA.ip(6), dst=BERT.ip(6))
+    for _ in range(7):
+        headers /= IPv6ExtHdrDestOpt()
+    return bytes(Ether(src=ANNA.mac, dst=BERT.mac) / headers / datagram())
+
+
+sent("DELIVERED", between(ANNA, AXEL))
+sent("SENT", between(ANNA, BERT))
+arrived("HANDED_OVER", from_fabric(BERT, ANNA), hook="xdp")
+sent("ANSWERED_ARP", who_has(ANNA, BERT.ip(4)))
+sent("ANSWERED_ND", asks_for(BERT.ip(6)))
+sent("ANSWERED_PING", to("10.0.0.1", echo(4)))
+sent("ANSWERED_EXPIRED", to("10.0.1.7", ttl=1))
+sent("ANSWERED_TOO_BIG", between(ANNA, ARNO, datagram(1400)))
+arrived("HOST", tunnelled(between(BERT, ANNA), 100, dport=53))
+arrived("WRONG_PORT", tunnelled(between(BERT, ANNA), 100, dport=8472))
+sent("RUNT", between(ANNA, BERT)[:40])
+sent("BAD_HEADER", to("10.0.0.6", version=5))
+sent("VLAN_TAGGED", bytes(Ether(src=ANNA.mac, dst=BERT.mac) / Dot1Q(vlan=5) / IP() / UDP()))
+sent("NOT_IP", bytes(Ether(src=ANNA.mac, dst=BERT.mac, type=0x88B5) / Raw(bytes(50))))
+sent("MULTICAST", frame(ANNA.mac, make.BROADCAST, ANNA.ip(4), "255.255.255.255"))
+sent("TOO_MANY_HEADERS", many_headers())
+sent("UNKNOWN_DEVICE", between(ANNA, BERT), dev="stranger")
+sent("SPOOFED", frame(ANNA.mac, BERT.mac, "10.0.0.6", BERT.ip(4)))
+sent("ARP_UNANSWERED", who_has(ANNA, "10.0.0.200"))
+sent("ND_UNANSWERED", frame(ANNA.mac, "33:33:00:00:00:02", "::", "ff02::2", ICMPv6ND_RS(), ttl=255))
+sent("GATEWAY_CLOSED", to("10.0.0.1"))
+sent("NO_ROUTE", to("8.8.8.8"))
+sent("NO_SUCH_ADDRESS", to("10.0.0.200"))
+sent("BLACKHOLE", to("10.99.1.1"))
+sent("NOT_PEERED", to(BORIS.ip(4)))
+sent("DEVICE_GONE", between(ANNA, AMIR))
+sent("EXPIRED", to("10.0.1.7", ttl=1, frag=5))
+sent("TOO_BIG", between(ANNA, ARNO, datagram(1400), frag=5))
+arrived("OUTER_FRAGMENT", from_fabric(BERT, ANNA, flags="MF"))
+arrived("OUTER_OPTIONS", from_fabric(BERT, ANNA, options=[IPOption_Router_Alert()]))
+arrived("BAD_VXLAN", from_fabric(BERT, ANNA, vxlan_flags=0))
+arrived("UNKNOWN_VNI", tunnelled(between(BERT, ANNA), 999))
+arrived("UNKNOWN_VTEP", tunnelled(between(BERT, ANNA), 100, src="192.0.2.77"))
+arrived("MISPLACED", tunnelled(between(BERT, ANNA), 100, src="192.0.2.3"))
+arrived("NOT_LOCAL", tunnelled(between(BERT, CARL), 100))
+arrived("CONGESTION_UNSEEN", from_fabric(BERT, ANNA, tos=3))
+
+
+@case("SENT_BY_KERNEL")
+def send_without_a_known_next_hop(bench: Bench) -> Outcome:
+    bench.load(worlds.host("a"), fresh=False)
+    return bench.tenant("v1", between(ANNA, BERT), fresh=False)
+
+
+@case("LIMIT_LEARNED")
+def hear_of_a_smaller_path_mtu(bench: Bench) -> Outcome:
+    outer = bench.tenant("v1", between(ANNA, BERT)).packet
+    return bench.fabric(router_says(outer, 1400, router="198.51.100.1"))
+
+
+@case("HOST_UNREACHABLE")
+def send_without_an_uplink(bench: Bench) -> Outcome:
+    bench.load(model.remove_uplink(worlds.host("a"), "up4"))
+    return bench.tenant("v1", between(ANNA, BERT))
+
+
+@case("KERNEL_REFUSED")
+def answer_a_host_whose_path_was_just_removed(bench: Bench) -> Outcome:
+    bench.tables["paths"].remove(abi.u32(bench.model.hosts[ip_address("192.0.2.2")]))
+    ping = frame(BERT.mac, BERT.gateway_mac, BERT.ip(4), "10.0.0.1", echo(4))
+    return bench.fabric(tunnelled(ping, BERT.vni))
+
+
+def test_every_verdict_has_a_packet() -> None:
+    assert [verdict.name for verdict in abi.verdicts() if verdict.name not in CASES] == []
+    assert CASES.keys() <= {verdict.name for verdict in abi.verdicts()}
+
+
+@pytest.mark.parametrize("verdict", abi.verdicts(), ids=lambda verdict: verdict.name)
+def test_a_packet_earns_its_verdict_and_its_action(bench: Bench, verdict: abi.Verdict) -> None:
+    outcome = CASES[verdict.name](bench)
+    assert (outcome.verdict, outcome.action) == (verdict.name, ACTIONS[verdict.action])
+
+
+def test_verdicts_are_counted_in_bytes_of_the_tenants_frame(bench: Bench) -> None:
+    inner = between(BERT, ANNA)
+    assert bench.tenant("v1", between(ANNA, BERT)).counted == len(between(ANNA, BERT))
+    for hook in ("tc", "xdp"):
+        assert bench.fabric(from_fabric(BERT, ANNA), hook=hook).counted == len(inner)
+        assert bench.fabric(tunnelled(inner, 999), hook=hook).counted == len(inner)
