@@ -12,7 +12,7 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 # BCC is Debian's and made for Debian's Python; PyPI has an unrelated `bcc`.
 PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 	ethtool iputils-ping ca-certificates
-DEV_PACKAGES := iperf3 nftables tcpdump vagrant vagrant-libvirt
+DEV_PACKAGES := iperf3 sockperf nftables tcpdump vagrant vagrant-libvirt
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -78,7 +78,7 @@ typecheck: $(VENV)/.setup-dev build/types ## check the types (mypy --strict)
 check: lint typecheck test-unit ## lint, typecheck and test-unit
 
 bench: setup-dev ## measure beside kernel vxlan and beside no overlay (as root)
-	@$(SUDO) $(BIN)/pytest -s tests/bench
+	@$(SUDO) $(BIN)/python tests/bench/compare.py $(BENCH)
 
 install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
 	@$(ours)
