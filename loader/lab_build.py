@@ -26,6 +26,7 @@ from cipu_xdp.loader.lab_plan import BRIDGE, TENANT_DEVICE, UPLINK, Fabric, Host
 NO_DAD = 0x02  # IFA_F_NODAD of linux/if_addr.h
 GRO = "rx-gro"
 CHECKSUM = "tx-checksum-ip-generic"
+UDP_SEGMENTS = "tx-udp-segmentation"
 SYSCTLS = Path("/proc/sys/net")
 
 
@@ -122,6 +123,10 @@ def make_uplink(host: HostPart) -> None:
             _add_address(ip, index, host.address)
         for prefix, via in host.routes:
             ip.route("replace", dst=prefix, gateway=via, oif=index)
+        if host.netns:
+            # A veth carries super-packets whole, and no BPF helper takes the mark of the
+            # tunnel off one again: TCP does not mind, a datagram's socket drops it.
+            _offload(host.uplink, UDP_SEGMENTS, False)
         if not host.checksum and host.netns:
             _offload(host.uplink, CHECKSUM, False)
 
