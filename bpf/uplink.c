@@ -87,12 +87,13 @@ inline_always bool write_inner(void *frame, void *end, struct packet *p, const s
 	return true;
 }
 
-/* The reply goes back to the host that asked. */
+/* The reply goes back to the host that asked, from the MAC that answered: bridges learn it. */
 inline_always bool uplink_answer(struct __sk_buff *skb, struct packet *p, const struct outer *o,
 				 struct way *way, enum verdict verdict, int *action)
 {
 	const __u8 none[16] = {}, *gateway = none;
 	struct eni *eni = enis.lookup(&way->target.link);
+	struct ethhdr *eth;
 
 	if (eni)
 		gateway = p->source.family == FAMILY_IPV6 ? eni->gateway_ipv6 : eni->gateway_ipv4;
@@ -100,8 +101,11 @@ inline_always bool uplink_answer(struct __sk_buff *skb, struct packet *p, const 
 		return false;
 	if (find_path(skb, way, o->path_index) != NEXT)
 		return false;
-	copy_mac(way->target.mac, p->source_mac);
-	gateway_mac(p->source_mac, p->source.vni);
+	eth = frame_of(skb);
+	if ((void *)(eth + 1) > end_of(skb))
+		return false;
+	copy_mac(way->target.mac, eth->h_dest);
+	copy_mac(p->source_mac, eth->h_source);
 	way->routed = 0;
 	return send(skb, p, way, p->source.vni, action);
 }

@@ -11,7 +11,7 @@ from cipu_xdp.loader.errors import BadInput, KernelRefused
 
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
-HERE = Path("/proc/self/ns/net")
+HERE = Path("/proc/thread-self/ns/net")
 
 
 def ancestors() -> Iterator[int]:

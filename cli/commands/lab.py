@@ -87,7 +87,7 @@ LAB = Word("lab", known=_labs)
 PART = Word("host or ENI", known=_parts)
 
 
-@click.group()
+@click.group(epilog=examples("cipu-xdp lab up two-hosts", "cipu-xdp lab shell alpha"))
 def lab() -> None:
     """Hosts, an underlay and tenants in network namespaces, from a topology file."""
 
@@ -126,7 +126,7 @@ def down(name: str | None) -> None:
     output.show_done({"lab": chosen.name, "changed": changed}, f"The lab {chosen.name} {came}.")
 
 
-@lab.command(epilog=examples("cipu-xdp lab status", "cipu-xdp --json lab status two-hosts"))
+@lab.command(epilog=examples("cipu-xdp lab status", "cipu-xdp lab status two-hosts --json"))
 @click.argument("name", metavar="[LAB]", type=LAB, required=False)
 def status(name: str | None) -> None:
     """List the lab's hosts and tenants, and the names to use for them."""
@@ -237,4 +237,5 @@ def _sum_up(told: dict[str, Any]) -> None:
     output.print_table(rows, VERDICTS, "What became of the packets")
     failed = sum(not check["ok"] for check in told["checks"])
     done = f"{failed} of {len(told['checks'])} checks failed" if failed else "All checks passed"
-    click.echo(f"\n{done}; the lab is as it was before.")
+    left = "the lab is gone again" if told["changed"] else "the lab was up before and stays up"
+    click.echo(f"\n{done}; {left}.")
