@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TCP throughput and request/response rate, ours beside the kernel's and beside none.
+"""TCP throughput and request/response (RR) rate, ours beside the kernel's and beside none.
 
 All paths are up at once and take turns (A B C A B C ...), so that a noisy
 machine is noisy for all of them; the figures are medians and ratios of one run.
@@ -29,7 +29,7 @@ from rich.table import Table
 from traffic import iperf, iperf_servers, ping
 
 ECHO_PORT = 11111
-BASE = ("routed, no overlay", "kernel vxlan + bridge")
+BASE = ("no overlay", "kernel vxlan")
 
 Measure = Callable[[Path, float], float]
 
@@ -52,10 +52,10 @@ def rr_thousands(path: Path, seconds: float, words: tuple[str, ...] = ()) -> flo
 
 
 MEASURES: dict[str, Measure] = {
-    "TCP, 1 flow, Gbit/s": tcp_gbit,
-    "TCP, 8 flows, Gbit/s": lambda path, seconds: tcp_gbit(path, seconds, 8),
-    "TCP request/response, 1000/s": lambda path, seconds: rr_thousands(path, seconds, ("--tcp",)),
-    "UDP request/response, 1000/s": rr_thousands,
+    "TCP 1 flow Gbit/s": tcp_gbit,
+    "TCP 8 flows Gbit/s": lambda path, seconds: tcp_gbit(path, seconds, 8),
+    "TCP RR 1000/s": lambda path, seconds: rr_thousands(path, seconds, ("--tcp",)),
+    "UDP RR 1000/s": rr_thousands,
 }
 
 
@@ -96,12 +96,12 @@ def summary(figures: dict[str, dict[str, list]]) -> list[dict[str, object]]:
 
 def show(rows: list[dict[str, object]]) -> None:
     """The rows as a table."""
-    table = Table("measure", "path", "median", "spread", *(f"beside {base}" for base in BASE))
+    table = Table("measure", "path", "median", "spread", *(f"/ {base}" for base in BASE))
     for row in rows:
         ratios = row["ratios"]
         table.add_row(
             str(row["measure"]), str(row["path"]), str(row["median"]),
-            f"{row['least']} to {row['most']}", *(str(ratios.get(base, "")) for base in BASE),
+            f"{row['least']}..{row['most']}", *(str(ratios.get(base, "")) for base in BASE),
         )  # fmt: skip
     Console().print(table)
 

@@ -69,20 +69,18 @@ def routed() -> Iterator[Path]:
             other = 3 - number
             run("ip", "address", "add", f"10.0.{number}.1/24", "dev", "t0", netns=host)
             run("sysctl", "-qw", "net.ipv4.ip_forward=1", netns=host)
-            run(
-                "ip", "route", "add", f"10.0.{other}.0/24", "via", f"192.0.2.{other}", netns=host
-            )
+            run("ip", "route", "add", f"10.0.{other}.0/24", "via", f"192.0.2.{other}", netns=host)
             run("ip", "address", "add", f"10.0.{number}.2/24", "dev", "eth0", netns=tenant)
             run("ip", "route", "add", "default", "via", f"10.0.{number}.1", netns=tenant)
         yield Path(tenants[0], tenants[1], "10.0.2.2")
 
 
 PATHS = {
-    "overlay, tc": lambda: overlay("tc"),
-    "overlay, xdp hand-over": lambda: overlay("handover"),
-    "overlay, xdp redirect": lambda: overlay("redirect"),
-    "kernel vxlan + bridge": kernel_vxlan,
-    "routed, no overlay": routed,
+    "tc": lambda: overlay("tc"),
+    "xdp hand-over": lambda: overlay("handover"),
+    "xdp redirect": lambda: overlay("redirect"),
+    "kernel vxlan": kernel_vxlan,
+    "no overlay": routed,
 }
 
 

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "click": ["cli/"],
     "rich": ["cli/output.py"],
-    "bcc": ["loader/"],
-    "pyroute2": ["loader/"],
-    "pydantic": ["loader/"],
-    "sqlite3": ["loader/"],
+    "bcc": ["loader/program.py"],
+    "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
+    "pydantic": ["loader/topology"],
+    "sqlite3": ["loader/store.py"],
 }
 
 
