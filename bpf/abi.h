@@ -27,7 +27,6 @@ enum target_kind {
 enum target_flag {
 	TARGET_FLAG_PEER = 1,	/* LOCAL: hand over to the veth's far end */
 	TARGET_FLAG_XDP = 2,	/* LOCAL: the device takes XDP redirects */
-	TARGET_FLAG_ROUTED = 4,	/* mac is unknown here: the frame goes to the gateway MAC */
 };
 
 enum eni_flag {

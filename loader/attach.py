@@ -157,7 +157,8 @@ class Attachment:
 
         link = self.links[uplink.iface]
         tried = f"attach {uplink.iface}"
-        self.hooks.clear_way(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
+        for clear in (self.hooks.clear_way, self.hooks.clear_egress):
+            clear(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
         tried_choices = choices(uplink, link)
         xdp = any(choice.hooked.hook == "xdp" for choice in tried_choices)
         progress("compiling the programs")

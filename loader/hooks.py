@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cipu_xdp.loader import kernel
-from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, Devices
+from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, PRIORITY, Devices, Filter
 from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.undo import Undo
@@ -167,7 +167,9 @@ class Hooks:
         foreign = kernel.tcx_programs(ifindex)
         if foreign:
             raise ForeignInTheWay(tried, _described("TCX", foreign[0]), "Detach it by its owner.")
-        self._clear_tc(tried, ifindex, replace=replace, undo=undo, hint=hint)
+        for found in self._devices.filters(ifindex, INGRESS):
+            if not found.ours:
+                self._clear_tc(tried, ifindex, INGRESS, found, replace, undo, hint)
         program = self._devices.xdp_program(ifindex)
         if not program or program == self.xdp_program(ifindex):
             return
@@ -177,18 +179,30 @@ class Hooks:
         self._remove_foreign_xdp(ifindex)
         undo.step(self._devices.restore_xdp, ifindex, fd)
 
-    def _clear_tc(self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str) -> None:
-        for found in self._devices.filters(ifindex, INGRESS):
-            if found.ours:
-                continue
-            what = f"a TC {found.kind} filter at priority {found.priority} is in the way"
-            if found.program:
-                what = _described("TC", found.program, found.name)
-            if not replace or not found.program:
-                raise ForeignInTheWay(tried, what, hint)
-            fd = undo.hold(kernel.open_program(found.program))
-            undo.step(self._devices.restore_filter, ifindex, INGRESS, fd, found)
-            self._devices.remove_filter(ifindex, INGRESS, found)
+    def clear_egress(
+        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
+    ) -> None:
+        """The same at TC egress, where only a filter in our own place is in the way.
+
+        Raises:
+            ForeignInTheWay: as clear_way.
+        """
+        for found in self._devices.filters(ifindex, EGRESS):
+            if not found.ours and found.priority == PRIORITY:
+                self._clear_tc(tried, ifindex, EGRESS, found, replace, undo, hint)
+
+    def _clear_tc(
+        self, tried: str, ifindex: int, parent: int, found: Filter,
+        replace: bool, undo: Undo, hint: str,
+    ) -> None:  # fmt: skip
+        what = f"a TC {found.kind} filter at priority {found.priority} is in the way"
+        if found.program:
+            what = _described("TC", found.program, found.name)
+        if not replace or not found.program:
+            raise ForeignInTheWay(tried, what, hint)
+        fd = undo.hold(kernel.open_program(found.program))
+        undo.step(self._devices.restore_filter, ifindex, parent, fd, found)
+        self._devices.remove_filter(ifindex, parent, found)
 
     def _remove_foreign_xdp(self, ifindex: int) -> None:
         for link in kernel.links():

@@ -189,7 +189,6 @@ def _route_target(view: _View, route: Route) -> bytes:
     if route.kind == "host":
         return target.pack(
             kind=abi.number("TARGET_REMOTE"),
-            flags=abi.number("TARGET_FLAG_ROUTED"),
             mac=mac_bytes(gateway_mac(view.vni(route.vpc))),
             link=view.path_to(ip_address(str(route.target))),
         )

@@ -19,7 +19,7 @@ OVERHEAD = {4: 50, 6: 70}
 
 
 def status(place: Place, model: Model) -> Answer:
-    """The instance's status; see the README for its keys."""
+    """The status of an instance; its keys are a contract."""
     record = place.record()
     attached = record is not None and place.pins is not None
     answer: Answer = {

@@ -22,11 +22,12 @@ from pathlib import Path as File
 
 sys.path.insert(0, str(File(__file__).resolve().parent.parent))
 
-from bench.paths import PATHS, Path
 from lab import run, wait_for
 from rich.console import Console
 from rich.table import Table
 from traffic import iperf, iperf_servers, ping
+
+from bench.paths import PATHS, Path
 
 ECHO_PORT = 11111
 BASE = ("no overlay", "kernel vxlan")

@@ -155,13 +155,13 @@ def test_every_kind_of_route_has_its_target() -> None:
     model = verbs.create_route(model, "red", "::/0", "blackhole")
     found = {str(prefix): t for (vni, prefix), t in route_rows(model, LINKS).items() if vni == RED}
     addresses = address_rows(model, LINKS)
-    routed, gateway = abi.number("TARGET_FLAG_ROUTED"), mac(verbs.gateway_mac(RED))
+    gateway = mac(verbs.gateway_mac(RED))
     assert found == {
         "10.0.0.0/24": target("SUBNET"),
         "fd00::/64": target("SUBNET"),
         "0.0.0.0/0": addresses[RED, ip_address("10.0.0.5")],
         "10.1.0.0/16": addresses[RED, ip_address("10.0.0.6")],
-        "10.2.0.0/16": target("REMOTE", flags=routed, mac=gateway, link=2),
+        "10.2.0.0/16": target("REMOTE", mac=gateway, link=2),
         "10.3.0.0/16": target("VPC", link=BLUE),
         "::/0": target("BLACKHOLE"),
     }
