@@ -13,13 +13,18 @@ from types import TracebackType
 from typing import Any
 
 from cipu_xdp.loader.errors import KernelRefused
-from cipu_xdp.loader.kernel import kernel_error
+from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE, kernel_error
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # First in line: what a filter after ours decides is about packets we left alone.
 PRIORITY, HANDLE = 1, 1
 TCA_BPF_ID = 11
 PREFIX = "cipu-xdp:"
+XDP_MODES = {
+    "IFLA_XDP_DRV_PROG_ID": XDP_NATIVE,
+    "IFLA_XDP_SKB_PROG_ID": XDP_GENERIC,
+    "IFLA_XDP_HW_PROG_ID": XDP_HARDWARE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,27 @@ class Devices:
 
     def xdp_program(self, ifindex: int) -> int:
         """The id of the XDP program on a device, 0 for none."""
+        return next(iter(self.xdp_programs(ifindex)), 0)
+
+    def xdp_programs(self, ifindex: int) -> dict[int, int]:
+        """The XDP programs on a device, by id: the flag of the mode each runs in."""
         state = self._ip.get_links(ifindex)[0].get_attr("IFLA_XDP")
-        return int(state.get_attr("IFLA_XDP_PROG_ID") or 0) if state else 0
+        if not state:
+            return {}
+        found = {state.get_attr(name): mode for name, mode in XDP_MODES.items()}
+        return {int(program): mode for program, mode in found.items() if program}
 
-    def remove_xdp(self, ifindex: int) -> None:
+    def remove_xdp(self, ifindex: int, mode: int) -> None:
         """Take an XDP program off that no BPF link holds."""
-        _try(f"remove the XDP program of device {ifindex}",
-             lambda: self._ip.link("set", index=ifindex, xdp_fd=-1))  # fmt: skip
+        self._set_xdp(f"remove the XDP program of device {ifindex}", ifindex, -1, mode)
 
-    def restore_xdp(self, ifindex: int, fd: int) -> None:
+    def restore_xdp(self, ifindex: int, fd: int, mode: int) -> None:
         """Put a program back that remove_xdp took off."""
-        _try("restore the XDP program", lambda: self._ip.link("set", index=ifindex, xdp_fd=fd))
+        self._set_xdp("restore the XDP program", ifindex, fd, mode)
+
+    def _set_xdp(self, tried: str, ifindex: int, fd: int, mode: int) -> None:
+        words = {"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", mode)]}
+        _try(tried, lambda: self._ip.link("set", index=ifindex, xdp=words))
 
     def filters(self, ifindex: int, parent: int) -> list[Filter]:
         """The TC filters at INGRESS or EGRESS of a device."""

@@ -170,14 +170,14 @@ class Hooks:
         for found in self._devices.filters(ifindex, INGRESS):
             if not found.ours:
                 self._clear_tc(tried, ifindex, INGRESS, found, replace, undo, hint)
-        program = self._devices.xdp_program(ifindex)
-        if not program or program == self.xdp_program(ifindex):
-            return
-        if not replace:
-            raise ForeignInTheWay(tried, _described("XDP", program), hint)
-        fd = undo.hold(kernel.open_program(program))
-        self._remove_foreign_xdp(ifindex)
-        undo.step(self._devices.restore_xdp, ifindex, fd)
+        for program, mode in self._devices.xdp_programs(ifindex).items():
+            if program == self.xdp_program(ifindex):
+                continue
+            if not replace:
+                raise ForeignInTheWay(tried, _described("XDP", program), hint)
+            fd = undo.hold(kernel.open_program(program))
+            self._remove_foreign_xdp(ifindex, program, mode)
+            undo.step(self._devices.restore_xdp, ifindex, fd, mode)
 
     def clear_egress(
         self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
@@ -204,12 +204,12 @@ class Hooks:
         undo.step(self._devices.restore_filter, ifindex, parent, fd, found)
         self._devices.remove_filter(ifindex, parent, found)
 
-    def _remove_foreign_xdp(self, ifindex: int) -> None:
+    def _remove_foreign_xdp(self, ifindex: int, program: int, mode: int) -> None:
         for link in kernel.links():
-            if kernel.xdp_link(link)[1] == ifindex:
+            if kernel.xdp_link(link) == (program, ifindex):
                 kernel.detach_link(link)
                 return
-        self._devices.remove_xdp(ifindex)
+        self._devices.remove_xdp(ifindex, mode)
 
 
 def _described(hook: str, program: int, name: str = "") -> str:
