@@ -123,6 +123,8 @@ def checksums_right(packet: bytes) -> bool:
         for name in ("chksum", "cksum"):
             if name in layer.fields and not (isinstance(layer, UDP) and layer.chksum == 0):
                 delattr(layer, name)
+        if type(layer).__name__.startswith("ICMP"):
+            break  # an error quotes a beginning, whose sums are about the whole
         layer = layer.payload if layer.payload else None
     return bytes(again) == packet
 
