@@ -30,7 +30,7 @@ from traffic import iperf, iperf_servers, ping
 from bench.paths import PATHS, Path
 
 ECHO_PORT = 11111
-BASE = ("no overlay", "kernel vxlan")
+BASE = ("no overlay", "no overlay, xdp", "kernel vxlan")
 
 Measure = Callable[[Path, float], float]
 
@@ -97,12 +97,14 @@ def summary(figures: dict[str, dict[str, list]]) -> list[dict[str, object]]:
 
 def show(rows: list[dict[str, object]]) -> None:
     """The rows as a table."""
-    table = Table("measure", "path", "median", "spread", *(f"/ {base}" for base in BASE))
+    table = Table()
+    for column in ("measure", "path", "median", "spread", *(f"/ {base}" for base in BASE)):
+        table.add_column(column, no_wrap=column != "spread")
     for row in rows:
         ratios = row["ratios"]
         table.add_row(
             str(row["measure"]), str(row["path"]), str(row["median"]),
-            f"{row['least']}..{row['most']}", *(str(ratios.get(base, "")) for base in BASE),
+            f"{row['least']} {row['most']}", *(str(ratios.get(base, "")) for base in BASE),
         )  # fmt: skip
     Console().print(table)
 

@@ -8,11 +8,15 @@ the hosts do. What is measured on them is compare's business.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab import built, eni, hosts, namespaces, run
+
+from cipu_xdp.loader import kernel, netns, source
 
 SUBNET, FIRST, SECOND = "10.0.0.0/24", "10.0.0.11", "10.0.0.12"
 
@@ -62,9 +66,9 @@ def kernel_vxlan() -> Iterator[Path]:
 
 
 @contextmanager
-def routed() -> Iterator[Path]:
-    """The same hops with no overlay: the hosts forward."""
-    with _two_hosts("br") as (tenants, near):
+def routed(*, xdp: bool = False) -> Iterator[Path]:
+    """The same hops with no overlay: the hosts forward; with an XDP program that does nothing."""
+    with _two_hosts("bx" if xdp else "br") as (tenants, near), ExitStack() as stack:
         for number, (tenant, host) in enumerate(zip(tenants, near, strict=True), 1):
             other = 3 - number
             run("ip", "address", "add", f"10.0.{number}.1/24", "dev", "t0", netns=host)
@@ -72,6 +76,9 @@ def routed() -> Iterator[Path]:
             run("ip", "route", "add", f"10.0.{other}.0/24", "via", f"192.0.2.{other}", netns=host)
             run("ip", "address", "add", f"10.0.{number}.2/24", "dev", "eth0", netns=tenant)
             run("ip", "route", "add", "default", "via", f"10.0.{number}.1", netns=tenant)
+            if xdp:
+                stack.enter_context(_xdp_pass(host))
+                run("ethtool", "-K", "up0", "gro", "on", netns=host)
         yield Path(tenants[0], tenants[1], "10.0.2.2")
 
 
@@ -81,7 +88,23 @@ PATHS = {
     "xdp redirect": lambda: overlay("redirect"),
     "kernel vxlan": kernel_vxlan,
     "no overlay": routed,
+    "no overlay, xdp": lambda: routed(xdp=True),
 }
+
+
+@contextmanager
+def _xdp_pass(host: str) -> Iterator[None]:
+    """An XDP program on the uplink that passes everything: what XDP itself costs."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(source.header_tree())
+    from bcc import BPF
+
+    program = BPF(text="int nothing(struct xdp_md *ctx) { return XDP_PASS; }").load_func(
+        "nothing", BPF.XDP
+    )
+    with netns.entered(host):
+        link = kernel.create_xdp_link(program.fd, socket.if_nametoindex("up0"), kernel.XDP_NATIVE)
+    yield
+    os.close(link)
 
 
 @contextmanager
