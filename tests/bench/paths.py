@@ -98,9 +98,8 @@ def _xdp_pass(host: str) -> Iterator[None]:
     os.environ["BCC_KERNEL_SOURCE"] = str(source.header_tree())
     from bcc import BPF
 
-    program = BPF(text="int nothing(struct xdp_md *ctx) { return XDP_PASS; }").load_func(
-        "nothing", BPF.XDP
-    )
+    text = "#include <uapi/linux/bpf.h>\nint nothing(struct xdp_md *ctx) { return XDP_PASS; }\n"
+    program = BPF(text=text, cflags=source.cflags()).load_func("nothing", BPF.XDP)
     with netns.entered(host):
         link = kernel.create_xdp_link(program.fd, socket.if_nametoindex("up0"), kernel.XDP_NATIVE)
     yield
