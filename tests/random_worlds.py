@@ -73,7 +73,8 @@ def add_vpc(model: Model, name: str, random: Random) -> Model:
 
 def add_eni(model: Model, n: int, random: Random) -> Model:
     vpc = random.choice(list(VNIS))
-    cidrs = random.sample([cidr for owner, cidr in model.subnets if owner == vpc], 2)
+    subnets = [cidr for owner, cidr in model.subnets if owner == vpc]
+    cidrs = random.sample(subnets, min(2, len(subnets)))
     place: dict[str, Any] = {"dev": DEVS[n // 2]} if n % 2 else {"host": random.choice(REMOTE)}
     return verbs.create_eni(
         model, f"e{n}", vpc=vpc, ips=[cidr[random.randrange(2, 7)] for cidr in cidrs],
