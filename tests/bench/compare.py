@@ -23,8 +23,6 @@ from pathlib import Path as File
 sys.path.insert(0, str(File(__file__).resolve().parent.parent))
 
 from lab import run, wait_for
-from rich.console import Console
-from rich.table import Table
 from traffic import iperf, iperf_servers, ping
 
 from bench.paths import PATHS, Path
@@ -96,17 +94,16 @@ def summary(figures: dict[str, dict[str, list]]) -> list[dict[str, object]]:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    """The rows as a table."""
-    table = Table()
-    for column in ("measure", "path", "median", "spread", *(f"/ {base}" for base in BASE)):
-        table.add_column(column, no_wrap=column != "spread")
+    """The rows; the last columns are ratios to the paths they name."""
+    measure = None
     for row in rows:
-        ratios = row["ratios"]
-        table.add_row(
-            str(row["measure"]), str(row["path"]), str(row["median"]),
-            f"{row['least']} {row['most']}", *(str(ratios.get(base, "")) for base in BASE),
-        )  # fmt: skip
-    Console().print(table)
+        if row["measure"] != measure:
+            measure = row["measure"]
+            heads = "".join(f"{'/ ' + base:>17}" for base in BASE)
+            print(f"\n{measure}\n{'path':17}{'median':>8} {'spread':>13}{heads}")
+        ratios = "".join(f"{row['ratios'].get(base, ''):>17}" for base in BASE)
+        spread = f"{row['least']:.1f}-{row['most']:.1f}"
+        print(f"{row['path']:17}{row['median']:>8.2f} {spread:>13}{ratios}")
 
 
 def _serve(stack: ExitStack, paths: dict[str, Path]) -> None:
