@@ -106,7 +106,11 @@ def check_fabric(bench: Bench, world: World) -> None:
     claimed = random.choice(there) if there else None
     asked = question(world, claimed)
     vni = random.choice((*VNIS.values(), 77))
-    if claimed and random.random() < 0.6:
+    aim = random.random()
+    owners = [eni for eni in world.enis() if asked.dst in eni.ips]
+    if owners and aim < 0.3:
+        vni = model.vpcs[random.choice(owners).vpc].vni
+    elif claimed and aim < 0.7:
         vni = model.vpcs[claimed.vpc].vni
     sender = ip_address(random.choice(REMOTE))
     if claimed and claimed.host and random.random() < 0.8:
