@@ -8,6 +8,7 @@ It decides what "nothing is left" means.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ class Machine:
 
     def ping(self, tenant: str, address: str) -> bool:
         """Is a ping from behind t1, t2 or t3 answered?"""
-        words = ["ping", "-c", "1", "-W", "0.3", address]
+        words = ["ping", "-c", "1", "-W", "0.1", address]
         return "1 received" in run(*words, netns=f"{self.name}-{tenant}", check=False)
 
     def hooks(self, device: str) -> str:
@@ -100,6 +101,11 @@ class Machine:
         """Does nothing hang on the device?"""
         text = self.hooks(device)
         return not any(word in text for word in ("clsact", "bpf", "xdp"))
+
+    def programs(self) -> set[int]:
+        """Ids of the programs on all its devices."""
+        hooks = "".join(self.hooks(device) for device in (UPLINK, *TENANTS))
+        return set(map(int, re.findall(r"\bid (\d+) (?:name|tag)", hooks)))
 
     def assert_nothing_left(self) -> None:
         """No hook, no pin, no record; no mount and no directory unless another needs them."""
@@ -125,17 +131,12 @@ class Machine:
                     "--dev", dev)  # fmt: skip
 
 
-def program_ids() -> set[int]:
-    """Ids of every program of ours in the kernel, whoever holds it."""
-    names = ("uplink_xdp", "uplink_ingress", "uplink_egress", "tenant_xdp", "tenant_ingress")
-    return {
-        each["id"] for each in json.loads(run("bpftool", "-j", "prog")) if each.get("name") in names
-    }
-
-
-def wait_gone(before: set[int]) -> None:
-    """Wait until no program is in the kernel that was not before."""
-    wait_for(lambda: program_ids() <= before, "the programs are gone")
+def wait_gone(programs: set[int]) -> None:
+    """Wait until the kernel has none of these programs any more: it takes its time."""
+    wait_for(
+        lambda: not programs & {each["id"] for each in json.loads(run("bpftool", "-j", "prog"))},
+        f"the programs {programs} are gone",
+    )
 
 
 @contextmanager

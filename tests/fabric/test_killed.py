@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed (-9) anywhere inside a change: no policy opens, the next command works, nothing stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import UPLINK, Machine, machine, wait_gone
+from lab import run
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+PROGRAM = Path(__file__).parents[1] / "killed.py"
+SIGKILL = -9
+PROGRAMS: set[int] = set()  # every one that was seen on a device
+WEB = ("eni", "create", "eni-t2", "--vpc", "red", "--ip", "10.0.0.12", "--dev", "t2")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Machine]:
+    with machine("cx-killed") as host:
+        yield host
+
+
+def start(host: Machine, calls: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that is killed at its `calls`-th call; 0 lets it end."""
+    return subprocess.run(
+        ["ip", "netns", "exec", host.name, sys.executable, PROGRAM, str(calls), *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def points(host: Machine, number: int, *words: str) -> list[int]:
+    """`number` points spread evenly over the command's way, which is gone to its end once."""
+    done = start(host, 0, *words)
+    assert done.returncode == 0, done.stderr
+    calls = int(done.stdout.splitlines()[-1])
+    assert calls > number
+    return sorted({1 + (calls - 1) * step // (number - 1) for step in range(number)})
+
+
+def kill(host: Machine, calls: int, *words: str) -> None:
+    """Kill the command there; then red and blue must still not see each other."""
+    done = start(host, calls, *words)
+    PROGRAMS.update(host.programs())
+    assert done.returncode in (0, SIGKILL), done.stderr
+    # blue has no 10.0.0.12; on a plain wire, or in red, somebody would answer.
+    assert not host.ping("t3", "10.0.0.12"), f"open after {calls} calls of {words}"
+
+
+def assert_works(host: Machine) -> None:
+    status = host.do("status")
+    assert status["uplinks"][0]["ok"]
+    assert all(table["in_line"] for table in status["tables"]), status["tables"]
+    assert host.ping("t1", "10.0.0.12")
+    assert not host.ping("t3", "10.0.0.12")
+
+
+def set_neighbours(host: Machine) -> None:
+    """blue's tenant sends to 10.0.0.12 even when nobody tells it a MAC."""
+    mac = run("cat", "/sys/class/net/eth0/address", netns=f"{host.name}-t2").strip()
+    run("ip", "neigh", "replace", "10.0.0.12", "lladdr", mac, "dev", "eth0",
+        netns=f"{host.name}-t3")  # fmt: skip
+
+
+def test_attach_killed_anywhere_can_be_done_again_or_taken_back(host: Machine) -> None:
+    host.reset()
+    words = ("attach", UPLINK, "--hook", "xdp")
+    set_neighbours(host)
+    host.do(*words)
+    host.add_vpcs()
+    host.do("detach", "--all")
+    ways = points(host, 6, *words)
+    PROGRAMS.update(host.programs())
+    host.do("detach", "--all")
+    assert PROGRAMS
+    for turn, calls in enumerate(ways):
+        kill(host, calls, *words)
+        if turn % 2:
+            assert host.do(*words)["ok"]
+            assert_works(host)
+        host.do("detach", "--all")
+        host.assert_nothing_left()
+
+
+@pytest.mark.parametrize("words", [("detach", UPLINK), ("detach", "--all")], ids=" ".join)
+def test_detach_killed_anywhere_can_be_done_again(host: Machine, words: tuple[str, ...]) -> None:
+    host.reset()
+    host.do("attach", UPLINK, "--hook", "xdp")
+    host.add_vpcs()
+    for calls in points(host, 3, *words):
+        host.do("attach", UPLINK, "--hook", "xdp")
+        assert_works(host)
+        kill(host, calls, *words)
+        host.do("detach", "--all")
+        host.assert_nothing_left()
+
+
+def test_eni_create_and_delete_killed_anywhere(host: Machine) -> None:
+    host.reset()
+    host.do("attach", UPLINK, "--hook", "xdp")
+    host.add_vpcs()
+    host.do("eni", "delete", "eni-t2")
+    create, delete = (*WEB, "--hook", "xdp"), ("eni", "delete", "eni-t2")
+    makes, takes = points(host, 7, *create), points(host, 7, *delete)
+    for calls in makes:
+        kill(host, calls, *create)
+        if not any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
+            host.do(*create)
+        assert_works(host)
+        host.do(*delete)
+        assert host.is_bare("t2"), host.hooks("t2")
+    host.do(*create)
+    for calls in takes:
+        kill(host, calls, *delete)
+        if any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
+            host.do(*delete)
+        else:
+            host.do("subnet", "create", "red", "10.9.0.0/24")
+            host.do("subnet", "delete", "red", "10.9.0.0/24")
+        assert host.is_bare("t2"), host.hooks("t2")
+        host.do(*create)
+        assert_works(host)
+    host.do("detach", "--all")
+    host.assert_nothing_left()
+
+
+def test_none_of_all_these_programs_is_left(host: Machine) -> None:
+    host.reset()
+    wait_gone(PROGRAMS)
