@@ -7,9 +7,11 @@ What a lab is and what it can show is decided in the library (lab, lab_demo).
 from __future__ import annotations
 
 import os
+import sys
 import signal
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,7 +159,11 @@ def shell(lab: str | None, name: str, command: tuple[str, ...]) -> None:
     environment = dict(os.environ)
     if target.instance:
         environment["CIPU_XDP_INSTANCE"] = target.instance
-    words = command or (os.environ.get("SHELL", "/bin/sh"),)
+    # The command itself is found inside too, also before it is installed.
+    environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
+    # A "--" after NAME is left to us by click.
+    given = command[1:] if command[:1] == ("--",) else command
+    words = given or (os.environ.get("SHELL", "/bin/sh"),)
     with inside(target.netns):
         try:
             os.execvpe(words[0], words, environment)  # noqa: S606 - a shell is what was asked for
