@@ -7,8 +7,8 @@ What a lab is and what it can show is decided in the library (lab, lab_demo).
 from __future__ import annotations
 
 import os
-import sys
 import signal
+import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
