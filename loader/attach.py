@@ -7,10 +7,9 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import links, rows
+from cipu_xdp.loader import choice, links, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.hooks import Hooks
@@ -25,38 +24,7 @@ if TYPE_CHECKING:
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
 REPLACE_HINT = "Remove it, or give --replace to have it removed."
 FREE_HINT = "Remove it from the device first."
-VETH_NOTE = (
-    "{iface} is a veth: XDP sees checksums that are not filled in yet. Turn them off where "
-    "packets come from (ethtool -K DEV tx off on its peer's side), and GRO on at every veth that "
-    "XDP redirects to (ethtool -K DEV gro on at its far end)."
-)
-
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A hook to try, and why; `sure` means that nothing else may be tried instead."""
-
-    hooked: Hooked
-    sure: bool
-
-
-def choices(uplink: Uplink, link: Link) -> list[Choice]:
-    """The hooks to try for an uplink, best first (DESIGN.md says how auto chooses)."""
-    generic = uplink.xdp_mode == "generic"
-    if uplink.hook == "tc":
-        return [Choice(Hooked("tc", "asked for"), sure=True)]
-    if uplink.hook == "xdp" or generic:
-        mode = "generic" if generic else "native"
-        return [Choice(Hooked("xdp", "asked for", mode), sure=True)]
-    if link.kind == "veth":
-        why = "a veth carries super-packets whole, which XDP would have to cut"
-        return [Choice(Hooked("tc", why), sure=True)]
-    return [
-        Choice(Hooked("xdp", "the driver takes native XDP", "native"), sure=False),
-        Choice(Hooked("tc", "the driver does not take native XDP"), sure=True),
-    ]
 
 
 class Attachment:
@@ -159,41 +127,43 @@ class Attachment:
         tried = f"attach {uplink.iface}"
         for clear in (self.hooks.clear_way, self.hooks.clear_egress):
             clear(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
-        tried_choices = choices(uplink, link)
-        xdp = any(choice.hooked.hook == "xdp" for choice in tried_choices)
+        wanted = choice.choices(uplink, link)
+        xdp = any(one.hooked.hook == "xdp" for one in wanted)
         progress("compiling the programs")
         keep = xdp or any(hooked.hook == "xdp" for hooked in self.record.uplinks.values())
         tenant = program.load_tenant(self.tables, xdp=keep)
         ours = program.load_uplink(self.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
         progress("attaching")
-        for name, fd in tenant.fds.items():
-            self.hooks.keep_program(name, fd)
+        self.hooks.keep_programs(tenant.fds)
         self.write(model)
         self.put_tenants(model, [eni.dev for eni in model.enis.values() if eni.dev], undo)
         self.hooks.put_tc(link.ifindex, "egress", ours.fds["uplink_egress"], undo)
         self.hooks.put_tc(link.ifindex, "ingress", ours.fds["uplink_ingress"], undo)
-        hooked = self._put_first(link.ifindex, tried_choices, ours, undo)
+        before = self.record.uplinks.get(uplink.iface)
+        if before and before.xdp_mode != wanted[0].hooked.xdp_mode:
+            self.hooks.drop_xdp(link.ifindex)  # a link keeps its mode; TC carries on meanwhile
+        hooked = self._put_first(link.ifindex, wanted, ours, undo)
         self._read_back(tried, link.ifindex, hooked, ours)
         self.record.uplinks[uplink.iface] = hooked
         self.place.keep(self.record)
-        return _notes(uplink, link, hooked)
+        return choice.notes(uplink, hooked, self.links)
 
     def _put_first(
-        self, ifindex: int, wanted: list[Choice], ours: "Programs", undo: Undo
+        self, ifindex: int, wanted: list[choice.Choice], ours: "Programs", undo: Undo
     ) -> Hooked:
         """The first of the wanted hooks that the device takes."""
-        for choice in wanted:
-            if choice.hooked.hook == "tc":
+        for one in wanted:
+            if one.hooked.hook == "tc":
                 self.hooks.drop_xdp(ifindex)
-                return choice.hooked
+                return one.hooked
             try:
-                self.hooks.put_xdp(ifindex, ours.fds["uplink_xdp"], choice.hooked.xdp_mode, undo)
+                self.hooks.put_xdp(ifindex, ours.fds["uplink_xdp"], one.hooked.xdp_mode, undo)
             except KernelRefused as error:
-                if choice.sure:
+                if one.sure:
                     error.hint = "Use --hook tc, or --hook auto to have it chosen."
                     raise
             else:
-                return choice.hooked
+                return one.hooked
         raise AssertionError("the last choice is always sure")
 
     def _read_back(self, tried: str, ifindex: int, hooked: Hooked, ours: "Programs") -> None:
@@ -243,14 +213,3 @@ def check_device(tried: str, iface: str, present: dict[str, Link]) -> Link:
     if link.mac in ("", "00:00:00:00:00:00") or len(link.mac) != len("00:00:00:00:00:00"):
         raise BadInput(tried, f"{iface} is not an Ethernet device", "Give one that has a MAC.")
     return link
-
-
-def _notes(uplink: Uplink, link: Link, hooked: Hooked) -> list[str]:
-    notes = []
-    if hooked.xdp_mode == "generic":
-        notes.append(
-            f"generic XDP on {uplink.iface} is for trying out: it is slower than --hook tc"
-        )
-    if hooked.hook == "xdp" and link.kind == "veth":
-        notes.append(VETH_NOTE.format(iface=uplink.iface))
-    return notes

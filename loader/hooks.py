@@ -7,6 +7,7 @@ if the attach fails. Which program goes where is decided in attach.py.
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,13 +32,17 @@ class Hooks:
 
     # Programs that later commands attach again.
 
-    def keep_program(self, name: str, fd: int) -> None:
-        """Pin a program; one of that name is replaced by it."""
-        draft, path = self._pins / "programs" / f"{name}_new", self._pins / "programs" / name
-        with suppress(FileNotFoundError):
-            draft.unlink()
-        kernel.pin(fd, str(draft))
-        draft.replace(path)
+    def keep_programs(self, fds: Mapping[str, int]) -> None:
+        """Pin these programs in place of those kept before."""
+        place = self._pins / "programs"
+        for name, fd in fds.items():
+            draft = place / f"{name}_new"
+            draft.unlink(missing_ok=True)
+            kernel.pin(fd, str(draft))
+            draft.replace(place / name)
+        for path in place.iterdir():
+            if path.name not in fds:
+                path.unlink()
 
     def open_program(self, name: str) -> int:
         """The file descriptor of a kept program."""
