@@ -130,8 +130,9 @@ class Attachment:
         wanted = choice.choices(uplink, link)
         xdp = any(one.hooked.hook == "xdp" for one in wanted)
         progress("compiling the programs")
-        keep = xdp or any(hooked.hook == "xdp" for hooked in self.record.uplinks.values())
-        tenant = program.load_tenant(self.tables, xdp=keep)
+        others = [one for name, one in self.record.uplinks.items() if name != uplink.iface]
+        tenant_xdp = xdp or any(one.hook == "xdp" for one in others)
+        tenant = program.load_tenant(self.tables, xdp=tenant_xdp)
         ours = program.load_uplink(self.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
         progress("attaching")
         self.hooks.keep_programs(tenant.fds)
