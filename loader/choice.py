@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cipu_xdp.loader.pins import Hooked
-from cipu_xdp.loader.records import Link, Uplink
+from cipu_xdp.loader.records import Eni, Link, Uplink
 
 VETH_NOTE = (
     "{iface} is a veth: XDP sees checksums that are not filled in yet. Turn them off where "
     "packets come from (ethtool -K DEV tx off on its peer's side), and GRO on at every veth that "
     "XDP redirects to (ethtool -K DEV gro on at its far end)."
+)
+ENI_NOTE = (
+    "{dev} is a veth: frames that XDP redirects reach its far end only if GRO is on there, and "
+    "their checksums are right only if tx is off there: ethtool -K DEV gro on tx off."
 )
 VXLAN_NOTE = (
     "{name} is a vxlan device of the kernel's: if it uses port {port} too, packets to it end "
@@ -56,3 +60,11 @@ def notes(uplink: Uplink, hooked: Hooked, links: Mapping[str, Link]) -> list[str
         if link.kind == "vxlan"
     ]
     return told
+
+
+def eni_notes(eni: Eni, links: Mapping[str, Link]) -> list[str]:
+    """The same of an ENI."""
+    link = links.get(eni.dev or "")
+    if eni.hook != "xdp" or link is None or link.kind != "veth":
+        return []
+    return [ENI_NOTE.format(dev=eni.dev)]

@@ -155,7 +155,7 @@ class Overlay:
             kind = "xdp" if hook == "xdp" else "tc"
             return models.create_eni(model, name, mac=own, hook=kind, **words)
 
-        return show.eni(self._instance.change(verb), name)
+        return self._told(self._instance.change(verb), name)
 
     def eni_set(
         self,
@@ -180,7 +180,12 @@ class Overlay:
             _check_dev(tried, attachment, dev, hook)
             return models.set_eni(model, name, **given)
 
-        return show.eni(self._instance.change(verb), name)
+        return self._told(self._instance.change(verb), name)
+
+    def _told(self, model: Model, name: str) -> Answer:
+        from cipu_xdp.loader import choice
+
+        return {**show.eni(model, name), "notes": choice.eni_notes(model.enis[name], links.links())}
 
     def eni_delete(self, name: str) -> Answer:
         """Delete an ENI; its device, if it is here, is a plain device again."""
