@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import json
-from typing import TextIO
 
 import click
 
-from cipu_xdp.cli import output
+from cipu_xdp.cli import files, output
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.params import examples
 
@@ -20,19 +19,19 @@ from cipu_xdp.cli.params import examples
     "-o",
     "--output",
     "file",
-    type=click.File("w", encoding="utf-8", lazy=True, atomic=True),
+    type=click.Path(dir_okay=False, readable=False, allow_dash=True),
     default="-",
     metavar="FILE",
     help="Write to FILE, whole or not at all.",
 )
-def export(file: TextIO) -> None:
+def export(file: str) -> None:
     """Print what there should be, as YAML.
 
     VPCs, subnets, ENIs and routes; as JSON with --json.
     """
     with overlay() as net:
         document = net.export()
-    file.write(_text(document))
+    files.write(file, _text(document))
 
 
 def _text(document: dict[str, object]) -> str:
