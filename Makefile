@@ -20,6 +20,8 @@ BASH_SCRIPT := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cipu-xdp
 ZSH_SCRIPT  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cipu-xdp
 FISH_SCRIPT := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cipu-xdp.fish
 INSTALLED   := $(LAUNCHER) $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
+# Holds a NAME.json for each instance that is attached.
+RECORDS     := /run/cipu-xdp
 # A line of the launcher: what has it was put there by `make install`.
 MARK        := Put here by make install of cipu-xdp
 
@@ -92,9 +94,10 @@ install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DE
 	@printf 'installed %s\n' $(INSTALLED)
 
 uninstall: ## take off what install put there; refuses while something is attached
-	@attached=$$(ls /run/cipu-xdp/bpf 2>/dev/null || true); \
+	@attached=$$(for file in $(RECORDS)/*.json; do \
+		if [ -e "$$file" ]; then basename "$$file" .json; fi; done); \
 	if [ -z "$(DESTDIR)" ] && [ -n "$$attached" ]; then \
-		echo "still attached: $$attached"; \
+		echo "still attached:" $$attached; \
 		echo "First run cipu-xdp --instance NAME detach --all for each."; \
 		exit 1; \
 	fi >&2

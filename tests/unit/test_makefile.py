@@ -60,3 +60,16 @@ def test_a_foreign_command_of_that_name_stays(tmp_path: Path) -> None:
         assert "stays" in done.stderr
     assert files(tmp_path) == {"bin/cipu-xdp"}
     assert foreign.read_text() == "something else"
+
+
+def test_uninstall_refuses_while_an_instance_is_attached_and_names_it(tmp_path: Path) -> None:
+    words = ("uninstall", f"PREFIX={tmp_path}", f"RECORDS={tmp_path}/run")
+    # What a bpffs has of its own is nobody's instance.
+    (tmp_path / "run/bpf").mkdir(parents=True)
+    (tmp_path / "run/bpf/maps.debug").touch()
+    assert make(*words).returncode == 0
+    for name in ("blue", "red"):
+        (tmp_path / f"run/{name}.json").touch()
+    done = make(*words)
+    assert done.returncode != 0
+    assert "still attached: blue red\n" in done.stderr
