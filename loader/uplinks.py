@@ -13,7 +13,7 @@ from cipu_xdp.loader import attach, links, netns, pins
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
-from cipu_xdp.loader.errors import BadInput, NotAttached
+from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.parse import trying, underlay_address
 from cipu_xdp.loader.records import Link, Model, Uplink
@@ -153,12 +153,30 @@ def detach_uplink(instance: Instance, iface: str) -> None:
 
 
 def detach_all(instance: Instance) -> list[str]:
-    """Detach every uplink, whatever state it is in; returns their names."""
-    with instance.locked(), Devices() as devices, instance.store() as store:
-        before = after = store.load()
-        gone = sorted(before.uplinks)
-        for iface in gone:
-            after = models.remove_uplink(after, iface)
+    """Detach every uplink, whatever state it is in; returns their names.
+
+    Raises what the store does if it cannot be read, when all has left the kernel.
+    """
+    if not _used(instance):
+        return []
+    with instance.locked(), Devices() as devices:
         _clear(instance, devices)
-        store.commit(before, after, settle=store.intents())
-    return gone
+        try:
+            with instance.store() as store:
+                return _forget_uplinks(store)
+        except CipuError as error:
+            error.why += "; all the same, nothing is attached any more"
+            raise
+
+
+def _used(instance: Instance) -> bool:
+    place = instance.place
+    return place.directory.exists() or place.record_file.exists() or place.pins is not None
+
+
+def _forget_uplinks(store: SqliteStore) -> list[str]:
+    before = after = store.load()
+    for iface in before.uplinks:
+        after = models.remove_uplink(after, iface)
+    store.commit(before, after, settle=store.intents())
+    return sorted(before.uplinks)
