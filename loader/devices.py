@@ -16,6 +16,8 @@ from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE, kernel_error
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+# Where clsact and ingress hang; a device has one of them.
+INGRESS_QDISC = 0xFFFFFFF1
 # First in line: what a filter after ours decides is about packets we left alone.
 PRIORITY, HANDLE = 1, 1
 TCA_BPF_ID = 11
@@ -104,14 +106,18 @@ class Devices:
 
     def has_clsact(self, ifindex: int) -> bool:
         """Has the device the qdisc that filters hang on?"""
-        return any(
-            message.get_attr("TCA_KIND") == "clsact"
-            for message in self._ip.get_qdiscs(index=ifindex)
-        )
+        return self.ingress_qdisc(ifindex) == "clsact"
+
+    def ingress_qdisc(self, ifindex: int) -> str:
+        """The kind of the qdisc at ingress: "clsact", its elder "ingress", or "" for none."""
+        found = self._ip.get_qdiscs(index=ifindex)
+        kinds = (q.get_attr("TCA_KIND") for q in found if q["parent"] == INGRESS_QDISC)
+        return str(next(kinds, ""))
 
     def add_clsact(self, ifindex: int) -> None:
         """Give the device the qdisc that filters hang on."""
-        _try("add a clsact qdisc", lambda: self._ip.tc("add", "clsact", ifindex))
+        tried = f"add a clsact qdisc to device {ifindex}"
+        _try(tried, lambda: self._ip.tc("add", "clsact", ifindex))
 
     def remove_clsact(self, ifindex: int) -> None:
         """Take it away again; everything on it goes too."""

@@ -2,8 +2,8 @@
 """Our programs on devices: put on, replaced in place, taken off, each with its undo.
 
 XDP programs hang on BPF links pinned under ``links/``, TC programs on clsact.
-A foreign program in the way is refused, or on demand moved aside and put back
-if the attach fails. Which program goes where is decided in attach.py.
+What is in the way of them is foreign.py's; which program goes where is decided
+in attach.py.
 """
 
 import os
@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cipu_xdp.loader import kernel
-from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, PRIORITY, Devices, Filter
-from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
+from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, Devices
+from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.foreign import Way
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.undo import Undo
 
@@ -169,20 +170,9 @@ class Hooks:
         Raises:
             ForeignInTheWay: one is, and it is not to be (or cannot be) replaced.
         """
-        foreign = kernel.tcx_programs(ifindex)
-        if foreign:
-            raise ForeignInTheWay(tried, _described("TCX", foreign[0]), "Detach it by its owner.")
-        for found in self._devices.filters(ifindex, INGRESS):
-            if not found.ours:
-                self._clear_tc(tried, ifindex, INGRESS, found, replace, undo, hint)
-        for program, mode in self._devices.xdp_programs(ifindex).items():
-            if program == self.xdp_program(ifindex):
-                continue
-            if not replace:
-                raise ForeignInTheWay(tried, _described("XDP", program), hint)
-            fd = undo.hold(kernel.open_program(program))
-            self._remove_foreign_xdp(ifindex, program, mode)
-            undo.step(self._devices.restore_xdp, ifindex, fd, mode)
+        way = self._way(tried, ifindex, hint)
+        way.check(replace=replace)
+        way.clear(undo)
 
     def clear_egress(
         self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
@@ -192,37 +182,7 @@ class Hooks:
         Raises:
             ForeignInTheWay: as clear_way.
         """
-        for found in self._devices.filters(ifindex, EGRESS):
-            if not found.ours and found.priority == PRIORITY:
-                self._clear_tc(tried, ifindex, EGRESS, found, replace, undo, hint)
+        self._way(tried, ifindex, hint).clear_egress(undo, replace=replace)
 
-    def _clear_tc(
-        self, tried: str, ifindex: int, parent: int, found: Filter,
-        replace: bool, undo: Undo, hint: str,
-    ) -> None:  # fmt: skip
-        what = f"a TC {found.kind} filter at priority {found.priority} is in the way"
-        if found.program:
-            what = _described("TC", found.program, found.name)
-        if not replace or not found.program:
-            raise ForeignInTheWay(tried, what, hint)
-        fd = undo.hold(kernel.open_program(found.program))
-        undo.step(self._devices.restore_filter, ifindex, parent, fd, found)
-        self._devices.remove_filter(ifindex, parent, found)
-
-    def _remove_foreign_xdp(self, ifindex: int, program: int, mode: int) -> None:
-        for link in kernel.links():
-            if kernel.xdp_link(link) == (program, ifindex):
-                kernel.detach_link(link)
-                return
-        self._devices.remove_xdp(ifindex, mode)
-
-
-def _described(hook: str, program: int, name: str = "") -> str:
-    try:
-        fd = kernel.open_program(program)
-    except KernelRefused:
-        return f"a foreign {hook} program (id {program}) is in the way"
-    info = kernel.program_info(fd)
-    os.close(fd)
-    known = f"{name or info.name} (id {program}, tag {info.tag})"
-    return f"the foreign {hook} program {known} is in the way"
+    def _way(self, tried: str, ifindex: int, hint: str) -> Way:
+        return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
