@@ -68,7 +68,7 @@ class Word(click.ParamType[str]):
         return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
 
     def _article(self) -> str:
-        return "an" if self.name[0] in "aeiouAM" else "a"
+        return "an" if self.name[0] in "aeiou" else "a"
 
 
 class TableSize(click.ParamType[tuple[str, int]]):

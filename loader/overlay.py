@@ -103,9 +103,8 @@ class Overlay:
 
     def vpc_delete(self, name: str) -> Answer:
         """Delete a VPC that nothing refers to."""
-        answer = self.vpc_show(name)
-        self._change(lambda m: models.delete_vpc(m, name))
-        return answer
+        before = self._changed_from(lambda m: models.delete_vpc(m, name))
+        return show.vpc(before, name)
 
     def vpc_list(self) -> list[Answer]:
         """Every VPC."""
@@ -123,8 +122,7 @@ class Overlay:
 
     def subnet_delete(self, vpc: str, cidr: Any) -> Answer:
         """Delete a subnet that no ENI has an address in."""
-        before = self._instance.model()
-        self._change(lambda m: models.delete_subnet(m, vpc, cidr))
+        before = self._changed_from(lambda m: models.delete_subnet(m, vpc, cidr))
         return show.subnet(before, vpc, cidr)
 
     def subnet_list(self, vpc: str | None = None) -> list[Answer]:
@@ -189,9 +187,8 @@ class Overlay:
 
     def eni_delete(self, name: str) -> Answer:
         """Delete an ENI; its device, if it is here, is a plain device again."""
-        answer = self.eni_show(name)
-        self._change(lambda m: models.delete_eni(m, name))
-        return answer
+        before = self._changed_from(lambda m: models.delete_eni(m, name))
+        return show.eni(before, name)
 
     def eni_list(self, vpc: str | None = None) -> list[Answer]:
         """Every ENI, or those of a VPC."""
@@ -226,8 +223,7 @@ class Overlay:
 
     def route_delete(self, vpc: str, prefix: Any) -> Answer:
         """Delete a route."""
-        before = self._instance.model()
-        self._change(lambda m: models.delete_route(m, vpc, prefix))
+        before = self._changed_from(lambda m: models.delete_route(m, vpc, prefix))
         return show.route(before, vpc, prefix)
 
     def route_list(self, vpc: str | None = None) -> list[Answer]:
@@ -250,6 +246,18 @@ class Overlay:
 
     def _change(self, verb: Callable[[Model], Model]) -> Model:
         return self._instance.change(lambda model, _: verb(model))
+
+    def _changed_from(self, verb: Callable[[Model], Model]) -> Model:
+        """Change it; returns the model that the change started from."""
+        before = Model()
+
+        def noting(model: Model, _: "Attachment") -> Model:
+            nonlocal before
+            before = model
+            return verb(model)
+
+        self._instance.change(noting)
+        return before
 
 
 def _check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:

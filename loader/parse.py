@@ -119,7 +119,8 @@ def underlay_address(value: AddressLike) -> Address:
     parsed = address(value)
     for network, word in NOWHERE:
         if parsed in network:
-            raise Unfit(f"{parsed} is a {word} address", "Give the VTEP's unicast address.")
+            article = "an" if word[0] in "aeiouI" else "a"
+            raise Unfit(f"{parsed} is {article} {word} address", "Give the VTEP's unicast address.")
     return parsed
 
 

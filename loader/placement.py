@@ -145,7 +145,7 @@ def _put_eni(model: Model, eni: Eni) -> Model:
     # Only a host newly named must be within reach: uplinks come and go, and
     # what was stored before stays changeable in its other parts.
     if eni.host is not None and (old is None or old.host != eni.host):
-        rules.check_host(model, eni.host)
+        rules.check_host(model, eni.host, "Give the local device with --dev.")
     return _with_paths(replace(model, enis=added(model.enis, eni.name, eni)))
 
 

@@ -81,11 +81,14 @@ def check_uplink(model: Model, uplink: Uplink) -> None:
         raise Unfit(f"a route leads to {uplink.vtep} as a remote host", "Delete the route first.")
 
 
-def check_host(model: Model, host: Address) -> None:
-    """Refuse a remote host that is this one or that no uplink can reach. Raises Unfit."""
+def check_host(model: Model, host: Address, instead: str) -> None:
+    """Refuse a remote host that is this one or that no uplink can reach. Raises Unfit.
+
+    `instead` says what to give in place of this host.
+    """
     vteps = [uplink.vtep for uplink in model.uplinks.values()]
     if host in vteps:
-        raise Unfit(f"{host} is a VTEP of this host", "Give the local device with --dev.")
+        raise Unfit(f"{host} is a VTEP of this host", instead)
     if host.version not in {vtep.version for vtep in vteps}:
         raise Unfit(
             f"no uplink has an IPv{host.version} VTEP to reach {host} from",
@@ -142,7 +145,8 @@ def check_route(model: Model, route: Route) -> None:
             "Choose an ENI of the same VPC.",
         )
     if route.kind == "host":
-        check_host(model, ip_address(str(route.target)))
+        instead = "Give the ENI that is here with --eni, or another host."
+        check_host(model, ip_address(str(route.target)), instead)
     if route.kind == "vpc" and find_vpc(model, str(route.target)).name == route.vpc:
         raise Unfit("a VPC cannot be its own peer", "Name the other VPC.")
 

@@ -113,13 +113,13 @@ def test_a_device_that_linux_could_not_have_is_refused(two_vpcs: Model, dev: str
         ("192.0.2.1", "VTEP of this host"),
         ("224.0.0.1", "multicast"),
         ("ff02::1", "multicast"),
-        ("0.0.0.0", "unspecified"),
-        ("::", "unspecified"),
+        ("0.0.0.0", "is an unspecified"),
+        ("::", "is an unspecified"),
         ("127.0.0.1", "loopback"),
         ("::1", "loopback"),
         ("fe80::1", "link-local"),
         ("255.255.255.255", "broadcast"),
-        ("::ffff:192.0.2.2", "IPv4-mapped"),
+        ("::ffff:192.0.2.2", "is an IPv4-mapped"),
         ("2001:db8::1", "no uplink has an IPv6 VTEP"),
         ("host2", "is not an IPv4 or IPv6 address"),
     ],
@@ -131,6 +131,10 @@ def test_a_host_that_cannot_be_reached_is_refused(two_vpcs: Model, host: str, wh
 
 def test_a_local_vtep_as_host_is_answered_with_the_way_to_do_it(two_vpcs: Model) -> None:
     assert "--dev" in eni_refused("cannot ", two_vpcs, host="192.0.2.1").hint
+    words = (two_vpcs, "red", "0.0.0.0/0", "host", "192.0.2.1")
+    hint = refused("VTEP of this host", verbs.create_route, *words).hint
+    assert "--eni" in hint
+    assert "--dev" not in hint
 
 
 def test_a_hook_belongs_to_a_device(two_vpcs: Model) -> None:

@@ -124,3 +124,15 @@ def test_without_root_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None
     result = CliRunner().invoke(cli, ["vpc", "list"])
     assert result.exit_code == 6
     assert "only root" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("eni create a --vpc b --ip 10.0.0.1 --dev v0 --mac x", "'x' is not a MAC address"),
+        ("eni create a --vpc b --ip x --dev v0", "'x' is not an address"),
+        ("subnet create blue x", "'x' is not a CIDR"),
+    ],
+)
+def test_what_a_word_is_not_has_its_article(run: Run, line: str, words: str) -> None:
+    assert words in run(line).stderr
