@@ -65,7 +65,12 @@ def unreferenced(referrers: Sequence[str], hint: str) -> None:
 
 
 def check_uplink(model: Model, uplink: Uplink) -> None:
-    """Refuse an uplink whose device or VTEP is taken. Raises Unfit."""
+    """Refuse an uplink whose device or VTEP is taken, or that contradicts itself. Raises Unfit."""
+    if uplink.hook == "tc" and uplink.xdp_mode != "auto":
+        raise Unfit(
+            f"the hook tc has no XDP mode, and {uplink.xdp_mode} is asked for",
+            "Leave out --hook or --xdp-mode.",
+        )
     for other in model.uplinks.values():
         if other.iface != uplink.iface and other.vtep == uplink.vtep:
             raise Unfit(f"{uplink.vtep} is the VTEP of {other.iface}", "Give another --vtep.")

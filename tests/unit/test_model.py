@@ -132,6 +132,8 @@ def test_an_uplink_replaces_the_one_of_its_interface(two_vpcs: Model) -> None:
         Uplink("eth1", ip_address("192.0.2.7"), 65536),
         Uplink("eth1", ip_address("192.0.2.7"), hook="ebpf"),
         Uplink("eth1", ip_address("192.0.2.7"), xdp_mode="hw"),
+        Uplink("eth1", ip_address("192.0.2.7"), hook="tc", xdp_mode="native"),
+        Uplink("eth1", ip_address("192.0.2.7"), hook="tc", xdp_mode="generic"),
     ],
 )
 def test_an_uplink_that_cannot_be_one_is_refused(peopled: Model, uplink: Uplink) -> None:

@@ -91,7 +91,7 @@ def test_any_model_may_follow_any_other_in_one_commit(
 
 def test_all_that_a_model_can_say_comes_back(store: SqliteStore) -> None:
     model = verbs.set_uplink(
-        beginning(), Uplink("eth1", ip_address("2001:db8::1"), 8472, "tc", "generic")
+        beginning(), Uplink("eth1", ip_address("2001:db8::1"), 8472, "xdp", "generic")
     )
     ips = ["fd00::7", "10.0.0.7", "fd00::6"]
     model = verbs.create_eni(
