@@ -14,11 +14,41 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from cipu_xdp.loader.errors import KernelRefused
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.overlay import Overlay
+
+
+def need_root(tried: str) -> None:
+    """Say at once that it takes root, rather than fail at the first file that does.
+
+    Raises:
+        KernelRefused: the process is not root.
+    """
+    if os.geteuid() != 0:
+        raise KernelRefused(tried, "only root may", "Run the command with sudo.")
+
+
+class RootCommand(click.Command):
+    """A command that takes root to run, though not to be explained."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it.
+
+        Raises:
+            KernelRefused: the process is not root.
+        """
+        need_root(f"run {ctx.command_path}")
+        return super().invoke(ctx)
+
+
+class RootGroup(click.Group):
+    """A group all of whose commands do."""
+
+    command_class = RootCommand
 
 
 def open_overlay(instance: str | None) -> Overlay:
@@ -27,10 +57,7 @@ def open_overlay(instance: str | None) -> Overlay:
     Raises:
         KernelRefused: the process is not root.
     """
-    if os.geteuid() != 0:
-        raise KernelRefused(
-            "open the overlay", "only root may read and change it", "Run the command with sudo."
-        )
+    need_root("open the overlay")
     from cipu_xdp.loader.overlay import Overlay
 
     return Overlay(instance)
@@ -63,10 +90,29 @@ def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None
         setattr(ctx.find_root().ensure_object(Settings), param.name, value)
 
 
+class _Instance(click.ParamType[str]):
+    """The name of an instance; what a name may be is the library's matter."""
+
+    name = "instance"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names that there are and that begin with ``incomplete``; none if they cannot be read."""
+        from cipu_xdp.loader import pins
+
+        try:
+            names = pins.known_instances()
+        except OSError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 def _shared_options() -> list[click.Option]:
     return [
         click.Option(
             ["--instance"],
+            type=_Instance(),
             metavar="NAME",
             help="Work on this instance instead of that of the network namespace.",
             expose_value=False,

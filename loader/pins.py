@@ -120,6 +120,12 @@ def instances() -> list[str]:
     return sorted(path.stem for path in RUN.glob("*.json"))
 
 
+def known_instances() -> list[str]:
+    """Every instance that is attached or has a store."""
+    stored = {path.parent.name for path in STATE.glob("*/store.db")}
+    return sorted({*instances(), *stored})
+
+
 def instance_here() -> str:
     """The instance a command means that names none."""
     here = netns.identity()

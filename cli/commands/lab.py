@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cipu_xdp.cli import output
+from cipu_xdp.cli.context import RootGroup
 from cipu_xdp.cli.output import Column
 from cipu_xdp.cli.params import IFACE, Word, examples
 
@@ -89,7 +90,9 @@ LAB = Word("lab", known=_labs)
 PART = Word("host or ENI", known=_parts)
 
 
-@click.group(epilog=examples("cipu-xdp lab up two-hosts", "cipu-xdp lab shell alpha"))
+@click.group(
+    cls=RootGroup, epilog=examples("cipu-xdp lab up two-hosts", "cipu-xdp lab shell alpha")
+)
 def lab() -> None:
     """Hosts, an underlay and tenants in network namespaces, from a topology file."""
 

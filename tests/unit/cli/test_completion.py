@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -14,7 +15,7 @@ from fake_overlay import (
 
 from cipu_xdp.cli.context import Settings
 from cipu_xdp.cli.main import NOUNS, cli
-from cipu_xdp.loader import errors
+from cipu_xdp.loader import errors, pins
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,19 @@ def completions(fake: FakeOverlay, words: str, incomplete: str = "") -> list[str
 def test_tab_asks_the_instance_that_was_named(fake: FakeOverlay) -> None:
     completions(fake, "--instance a eni show")
     assert fake.instances == ["a"]
+
+
+def test_tab_completes_instances_attached_and_stored(
+    fake: FakeOverlay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pins, "RUN", tmp_path / "run")
+    monkeypatch.setattr(pins, "STATE", tmp_path / "state")
+    assert completions(fake, "--instance") == []
+    for name in ("run/blue.json", "state/blue/store.db", "state/red/store.db", "state/.labs/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert completions(fake, "--instance") == ["blue", "red"]
+    assert completions(fake, "status --instance", "r") == ["red"]
 
 
 def test_tab_keeps_to_the_vpc_that_was_typed(fake: FakeOverlay) -> None:

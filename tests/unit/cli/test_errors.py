@@ -119,11 +119,15 @@ def test_permission_denied_names_root(run: Run, fake: FakeOverlay) -> None:
     assert "root" in result.stderr
 
 
-def test_without_root_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "line", ["vpc list", "lab status", "lab up", "lab down", "lab demo", "lab shell alpha"]
+)
+def test_without_root_nothing_is_opened(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.setattr(context.os, "geteuid", lambda: 1000)  # type: ignore[attr-defined]
-    result = CliRunner().invoke(cli, ["vpc", "list"])
+    result = CliRunner().invoke(cli, line.split())
     assert result.exit_code == 6
     assert "only root" in result.stderr
+    assert CliRunner().invoke(cli, [*line.split()[:2], "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
