@@ -29,6 +29,10 @@ enum target_flag {
 	TARGET_FLAG_XDP = 2,	/* LOCAL: the device takes XDP redirects */
 };
 
+enum path_flag {
+	PATH_FLAG_VETH = 1,	/* the uplink is a veth: nothing there fills in checksums */
+};
+
 enum eni_flag {
 	ENI_FLAG_SOURCE_CHECK = 1,
 };
@@ -78,7 +82,8 @@ struct path {
 	__u32 family;
 	__u32 ifindex;
 	__u16 port;		/* network order */
-	__u8 pad[6];
+	__u16 flags;
+	__u32 pad;
 	__u8 local[16];
 	__u8 remote[16];
 };

@@ -21,7 +21,9 @@ enum icmp_error_kind { ERROR_EXPIRED, ERROR_TOO_BIG };
 
 inline_always bool reframe(struct __sk_buff *skb, struct packet *p, __u32 bytes)
 {
-	if (bpf_skb_change_tail(skb, bytes, 0) || bpf_skb_pull_data(skb, bytes))
+	if (skb->len != bytes && bpf_skb_change_tail(skb, bytes, 0))
+		return false;
+	if (bpf_skb_pull_data(skb, bytes))
 		return false;
 	p->length = bytes;
 	return true;

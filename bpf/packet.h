@@ -7,6 +7,7 @@
 #define CIPU_PACKET_H
 
 #define EXTENSION_HEADERS_MAX 6
+#define GSO_BY_FRAGS 0xffff	/* linux/skbuff.h: SCTP's segments have no common size */
 #define ARP_REQUEST 1
 #define ICMP4_ECHO 8
 #define ICMP4_ECHO_REPLY 0
@@ -183,7 +184,9 @@ inline_always enum verdict parse_transport(struct packet *p, struct cursor *c, _
 	/* Only the whole of a flow has ports: its fragments must hash alike. */
 	if (!p->fragmented)
 		p->ports = *(__u32 *)tcp;
-	if (gso_bytes)
+	if (gso_bytes == GSO_BY_FRAGS)
+		p->segment = 0;		/* cut as it was put together, which fitted */
+	else if (gso_bytes)
 		p->segment = p->l4 - ETH_HLEN + header_bytes + gso_bytes;
 	return NEXT;
 }

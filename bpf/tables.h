@@ -9,6 +9,7 @@
 /* Python writes, the datapath reads. */
 TABLE(hash,         enis,       u32,                struct eni,      65536,   BPF_F_NO_PREALLOC)
 TABLE(hash,         vpcs,       u32,                struct vpc,      65536,   BPF_F_NO_PREALLOC)
+TABLE(devmap_hash,  devices,    u32,                u32,             65536,   0)
 TABLE(hash,         addresses,  struct address_key, struct target,   1048576, BPF_F_NO_PREALLOC)
 TABLE(lpm_trie,     routes,     struct route_key,   struct target,   262144,  BPF_F_NO_PREALLOC)
 TABLE(hash,         vteps,      struct vtep_key,    u32,             16384,   BPF_F_NO_PREALLOC)

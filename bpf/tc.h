@@ -37,6 +37,48 @@ inline_always int deliver(struct __sk_buff *skb, __u32 ifindex, __u32 flags)
 	return bpf_redirect_peer(ifindex, 0);
 }
 
+/*
+ * Room, and the outer family for a packet of the other. bpf_skb_change_proto
+ * puts 20 bytes where the tenant's IP header starts, or takes as many away,
+ * and those have to be put back.
+ */
+inline_always bool make_foreign_room(struct __sk_buff *skb, bool ipv6)
+{
+	__u8 taken[OUTER_IPV6_BYTES - OUTER_IPV4_BYTES];
+
+	if (ipv6)
+		return !bpf_skb_change_proto(skb, net16(ETH_P_IPV6), 0) &&
+		       !bpf_skb_adjust_room(skb, OUTER_IPV4_BYTES, BPF_ADJ_ROOM_MAC, 0);
+	return !bpf_skb_load_bytes(skb, ETH_HLEN, taken, sizeof(taken)) &&
+	       !bpf_skb_change_proto(skb, net16(ETH_P_IP), 0) &&
+	       !bpf_skb_adjust_room(skb, OUTER_IPV6_BYTES, BPF_ADJ_ROOM_MAC, 0) &&
+	       !bpf_skb_store_bytes(skb, ETH_HLEN + OUTER_IPV4_BYTES, taken, sizeof(taken), 0);
+}
+
+/*
+ * The kernel makes a tunnel's room only once: not in a packet that is, or once
+ * was, a tunnel's (it never forgets). Plain room will do for a single packet,
+ * and for a TCP super-packet that was ours: its marks fit the tunnel again.
+ */
+inline_always bool make_plain_room(struct __sk_buff *skb, const struct packet *p,
+				   const struct path *path)
+{
+	bool ipv6 = path->family == FAMILY_IPV6;
+
+	if (skb->protocol != (ipv6 ? net16(ETH_P_IPV6) : net16(ETH_P_IP)))
+		return !skb->gso_size && make_foreign_room(skb, ipv6);
+	if (skb->gso_size && p->protocol != IPPROTO_TCP)
+		return false;
+	return !bpf_skb_adjust_room(skb, outer_bytes(path), BPF_ADJ_ROOM_MAC,
+				    BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+/* What could not be carried out although it was decided. */
+inline_always enum verdict refusal(const struct __sk_buff *skb)
+{
+	return skb->gso_size ? GSO_REFUSED : KERNEL_REFUSED;
+}
+
 /* The frame is the tenant's; on return *action carries it out. False: no room. */
 inline_always bool send(struct __sk_buff *skb, const struct packet *p, const struct way *way,
 			__u32 vni, int *action)
@@ -48,7 +90,13 @@ inline_always bool send(struct __sk_buff *skb, const struct packet *p, const str
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 	else
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
-	if (bpf_skb_adjust_room(skb, outer_bytes(way->path), BPF_ADJ_ROOM_MAC, flags))
+	/* A tunnel's mark outlives a veth, and whoever answers the packet there needs it gone. */
+	bool plain = way->path->flags & PATH_FLAG_VETH && !skb->gso_size &&
+		     make_plain_room(skb, p, way->path);
+
+	if (!plain &&
+	    bpf_skb_adjust_room(skb, outer_bytes(way->path), BPF_ADJ_ROOM_MAC, flags) &&
+	    !make_plain_room(skb, p, way->path))
 		return false;
 	if (!write_outer(frame_of(skb), end_of(skb), p, way, vni))
 		return false;

@@ -86,7 +86,7 @@ int tenant_ingress(struct __sk_buff *skb)
 			break;
 		}
 	}
-	count(done ? verdict : KERNEL_REFUSED, length);
+	count(done ? verdict : refusal(skb), length);
 	return done ? action : TC_DROP;
 }
 

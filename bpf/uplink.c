@@ -55,13 +55,15 @@ inline_always enum verdict uplink_parse(struct __sk_buff *skb, struct packet *p,
 /*
  * Takes the outer headers off and leaves an Ethernet header, not yet written,
  * before the tenant's packet. The kernel keeps the outer packet's protocol
- * unless it is told of the other family, which shifts the size by 20.
+ * unless it is told of the other family, which shifts the size by 20. An
+ * answer goes straight back into the tunnel and keeps what the kernel knows;
+ * but ARP is shorter than the kernel lets a packet of IPv6 become.
  */
-inline_always bool decapsulate(struct __sk_buff *skb, const struct packet *p)
+inline_always bool decapsulate(struct __sk_buff *skb, const struct packet *p, bool answering)
 {
 	int bytes = OUTER_BYTES;
 
-	if (p->source.family != UPLINK_FAMILY) {
+	if (p->source.family != UPLINK_FAMILY && (!answering || p->kind == FRAME_ARP)) {
 		if (bpf_skb_change_proto(skb, UPLINK_FAMILY == 4 ? net16(ETH_P_IPV6)
 								 : net16(ETH_P_IP), 0))
 			return false;
@@ -113,11 +115,13 @@ inline_always bool uplink_answer(struct __sk_buff *skb, struct packet *p, const 
 inline_always bool uplink_carry(struct __sk_buff *skb, struct packet *p, const struct outer *o,
 				struct way *way, enum verdict verdict, int *action)
 {
-	if (!decapsulate(skb, p))
+	bool answering = action_of(verdict) == ACTION_ANSWER;
+
+	if (!decapsulate(skb, p, answering))
 		return false;
 	if (!write_inner(frame_of(skb), end_of(skb), p, way, o->tos))
 		return false;
-	if (action_of(verdict) == ACTION_ANSWER)
+	if (answering)
 		return uplink_answer(skb, p, o, way, verdict, action);
 	*action = deliver(skb, way->target.link, way->target.flags);
 	return true;
@@ -144,8 +148,10 @@ int uplink_ingress(struct __sk_buff *skb)
 	struct packet p;
 
 	if (take_over(skb, &action)) {
-		count(DELIVERED, length);
-		return action;
+		/* XDP cannot see a tag that the device keeps beside the frame. */
+		verdict = skb->vlan_present ? VLAN_TAGGED : DELIVERED;
+		count(verdict, length);
+		return verdict == DELIVERED ? action : TC_DROP;
 	}
 	verdict = uplink_parse(skb, &p, &o);
 	if (verdict == HOST)
@@ -161,7 +167,7 @@ int uplink_ingress(struct __sk_buff *skb)
 	if (verdict == NEXT)
 		verdict = fabric_decide(skb, &p, &o, &way);
 	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, &p, &o, &way, verdict, &action)) {
-		verdict = KERNEL_REFUSED;
+		verdict = refusal(skb);
 		action = TC_DROP;
 	}
 	count(verdict, length);

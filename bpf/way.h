@@ -28,10 +28,14 @@ inline_always __u32 outer_bytes(const struct path *path)
 	return path->family == FAMILY_IPV6 ? OUTER_IPV6_BYTES : OUTER_IPV4_BYTES;
 }
 
+/*
+ * False if the device is gone. Its number may be another's by now; what tells
+ * is `devices`, out of which the kernel takes a device that is unregistered.
+ */
 inline_always bool device_mtu(void *ctx, __u32 ifindex, __u32 *mtu)
 {
 	*mtu = 1;	/* in: a length that always fits; out: the device's MTU */
-	if (!ifindex)	/* would be the device at hand */
+	if (!devices.lookup(&ifindex))
 		return false;
 	return check_mtu(ctx, ifindex, mtu, 0, 0) >= 0;
 }

@@ -9,7 +9,7 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import choice, links, rows
+from cipu_xdp.loader import abi, choice, links, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.hooks import Hooks
@@ -80,6 +80,12 @@ class Attachment:
                 self.hooks.clear_way(
                     f"use the device {dev}", link.ifindex, replace=False, undo=undo, hint=FREE_HINT
                 )
+
+    def unhooked(self, model: Model) -> set[str]:
+        """Devices of ENIs that were gone and came back: the kernel struck them out."""
+        known = self.tables["devices"].rows()
+        devs = {eni.dev for eni in model.enis.values() if eni.dev in self.links}
+        return {dev for dev in devs if dev and abi.u32(self.links[dev].ifindex) not in known}
 
     def put_tenants(self, model: Model, devs: Iterable[str], undo: Undo) -> None:
         """Make the hooks of these devices what the model says: an ENI's, or none."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import netns, pins
-from cipu_xdp.loader.errors import NotAttached
+from cipu_xdp.loader.errors import BadInput, NotAttached
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.store import SqliteStore
 from cipu_xdp.loader.undo import Undo
@@ -115,10 +115,12 @@ class Instance:
         with self.changing() as (store, attachment):
             before = store.load()
             after = verb(before, attachment)
-            touched = _devices_that_change(before, after)
+            _check_devices(before, after, attachment)
+            changed = _devices_that_change(before, after)
             attachment.check_room(after)
-            for dev in touched & {eni.dev for eni in after.enis.values()}:
+            for dev in changed & {eni.dev for eni in after.enis.values()}:
                 attachment.check_tenant(dev)
+            touched = changed | attachment.unhooked(after)
             intents = touched or {TABLES}
             for intent in intents:
                 store.intend(intent)
@@ -130,6 +132,17 @@ class Instance:
                 attachment.put_tenants(after, touched, undo)
                 store.commit(before, after, settle=intents)
             return after
+
+
+def _check_devices(before: Model, after: Model, attachment: "Attachment") -> None:
+    """An ENI cannot be changed on a device that is gone."""
+    for name, eni in after.enis.items():
+        if eni.dev and eni.dev not in attachment.links and before.enis.get(name) != eni:
+            raise BadInput(
+                f"change ENI {name}",
+                f"its device {eni.dev} is gone",
+                f"Make it again, or give another: cipu-xdp eni set {name} --dev IFACE.",
+            )
 
 
 def _devices_that_change(before: Model, after: Model) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from cipu_xdp.loader import libbpf
 from cipu_xdp.loader.errors import KernelRefused
 
-MAP_TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lpm_trie": 11}
+MAP_TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lpm_trie": 11, "devmap_hash": 25}
 MAP_FLAGS = {"0": 0, "BPF_F_NO_PREALLOC": 1}
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_GENERIC = 1 << 1
@@ -24,6 +24,7 @@ XDP_NATIVE = 1 << 2
 XDP_HARDWARE = 1 << 3
 LINK_XDP = 6
 BATCH = 4096
+ENOTSUPP = 524  # of the kernel alone; errno does not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,9 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
         result = _libbpf().bpf_map_lookup_batch(
             fd, start, there, keys, values, ctypes.byref(count), ctypes.byref(options)
         )
+        if result == -ENOTSUPP:
+            yield from _walk(fd, key_size, value_size)
+            return
         if result < 0 and -result != errno.ENOENT:
             raise kernel_error("read a table", -result)
         names, contents = keys.raw, values.raw
@@ -147,6 +151,16 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
         if result < 0:
             return
         here, there, start = there, here, there
+
+
+def _walk(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The same one by one, for the kinds of tables that have no batches."""
+    key, following = None, ctypes.create_string_buffer(key_size)
+    while _libbpf().bpf_map_get_next_key(fd, key, following) == 0:
+        value = lookup(fd, following.raw, value_size)
+        if value is not None:
+            yield following.raw, value
+        key = following.raw
 
 
 def program_info(fd: int) -> ProgramInfo:

@@ -41,6 +41,7 @@ def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Rows]:
     """
     view = _View(model, links)
     return {
+        "devices": _devices(view),
         "enis": _enis(view),
         "vpcs": {abi.u32(v.vni): abi.record("vpc").pack(number=v.vni) for v in model.vpcs.values()},
         "addresses": _addresses(view),
@@ -90,6 +91,13 @@ def _uplink_to(host: Address, model: Model, links: Mapping[str, Link]) -> Uplink
         if any(host in own.network for own in links[uplink.iface].networks):
             return uplink
     return fit[0] if fit else None
+
+
+def _devices(view: _View) -> Rows:
+    """The devices packets may be sent to; the kernel strikes one out when it goes away."""
+    used = {*view.model.uplinks, *(eni.dev for eni in view.model.enis.values() if eni.dev)}
+    numbers = [abi.u32(view.links[name].ifindex) for name in used if name in view.links]
+    return {number: number for number in numbers}
 
 
 def _enis(view: _View) -> Rows:
@@ -155,12 +163,17 @@ def _paths(view: _View) -> Rows:
         abi.u32(view.path_to(host)): abi.record("path").pack(
             family=_family(host),
             ifindex=view.links[uplink.iface].ifindex,
+            flags=_path_flags(view.links[uplink.iface]),
             port=int.from_bytes(uplink.vxlan_port.to_bytes(2, "big"), sys.byteorder),
             local=uplink.vtep.packed,
             remote=host.packed,
         )
         for host, uplink in view.ways.items()
     }
+
+
+def _path_flags(link: Link) -> int:
+    return abi.number("PATH_FLAG_VETH") if link.kind == "veth" else 0
 
 
 def _eni_target(view: _View, eni: Eni) -> bytes:

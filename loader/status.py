@@ -34,6 +34,7 @@ def status(place: Place, model: Model) -> Answer:
         "enis": {
             "local": sum(eni.dev is not None for eni in model.enis.values()),
             "remote": sum(eni.host is not None for eni in model.enis.values()),
+            "gone": [],
         },
         "routes": len(model.routes),
         "tables": [],
@@ -42,9 +43,20 @@ def status(place: Place, model: Model) -> Answer:
     if record is not None and place.pins is not None:
         with Devices() as devices, closing(Attachment.open(record, place, devices)) as attachment:
             answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
+            answer["enis"]["gone"] = _gone(attachment, model)
             answer["tables"] = list(_tables(attachment, model))
             answer["verdicts"] = list(_verdicts(attachment))
     return answer
+
+
+def _gone(attachment: Attachment, model: Model) -> list[str]:
+    """ENIs whose device is not there, or came back and has no hook yet."""
+    lost = attachment.unhooked(model)
+    return sorted(
+        eni.name
+        for eni in model.enis.values()
+        if eni.dev and (eni.dev not in attachment.links or eni.dev in lost)
+    )
 
 
 def _uplink(attachment: Attachment, uplink: Uplink) -> Answer:

@@ -6,6 +6,7 @@ is pointed at before what points to it, and nothing else is touched: the
 running datapath never sees a table emptied to be refilled.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -15,12 +16,12 @@ from functools import cache
 from pathlib import Path
 
 from cipu_xdp.loader import abi, kernel
-from cipu_xdp.loader.errors import BadInput, LayoutMismatch, NotAttached
+from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
 
 _TABLE = re.compile(r"^TABLE\((\w+),\s*(\w+),\s*([\w ]+),\s*([\w ]+),\s*(\d+),\s*(\w+)\)$", re.M)
 
 # A row may name rows of the tables before it.
-WRITTEN = ("vpcs", "paths", "vteps", "addresses", "routes", "enis")
+WRITTEN = ("devices", "vpcs", "paths", "vteps", "addresses", "routes", "enis")
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 
@@ -45,9 +46,13 @@ class Declaration:
         return _size(self.value)
 
     def c_text(self, directory: str, entries: int) -> str:
-        """The declaration by which BCC opens the pinned table."""
+        """The declaration by which BCC opens the pinned table.
+
+        BCC knows no devmap_hash; to it a pinned one is as good as a hash.
+        """
+        kind = self.kind.removeprefix("devmap_")
         return (
-            f'BPF_TABLE_PINNED("{self.kind}", {self.key}, {self.value}, {self.name}, '
+            f'BPF_TABLE_PINNED("{kind}", {self.key}, {self.value}, {self.name}, '
             f'{entries}, "{directory}/{self.name}", {self.flags});'
         )
 
@@ -226,10 +231,18 @@ class Tables:
             if name == "paths":
                 self._forget_hops([key for key, _ in changed])
             for key, value in changed:
-                self[name].put(key, value)
+                self._put(name, key, value)
         for name in reversed(WRITTEN):
             for key in have[name].keys() - wanted[name].keys():
                 self[name].remove(key)
+
+    def _put(self, name: str, key: bytes, value: bytes) -> None:
+        try:
+            self[name].put(key, value)
+        except KernelRefused as error:
+            # A device that went away since it was listed is as good as never there.
+            if name != "devices" or error.errno != errno.EINVAL:
+                raise
 
     def _forget_hops(self, indexes: list[bytes]) -> None:
         """A path that leads elsewhere now must not use the next hop of what it was."""

@@ -138,7 +138,8 @@ class Bench:
     def load(self, model: Model, *, fresh: bool = True) -> None:
         """Make the tables those of a model on this host, with or without known next hops."""
         self.model = model
-        self.tables.sync(rows(model, LINKS))
+        with self.inside():  # a table of devices takes only those that are there
+            self.tables.sync(rows(model, LINKS))
         for index in model.hosts.values():
             self.tables["next_hops"].remove(abi.u32(index))
         if fresh:

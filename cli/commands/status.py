@@ -41,7 +41,7 @@ INSTANCE_FIELDS = (
     Column("attached", "attached"),
     Column("VPCs", "vpcs"),
     Column("subnets", "subnets"),
-    Column("ENIs", lambda state: "{local} local, {remote} remote".format(**state["enis"])),
+    Column("ENIs", lambda state: _enis(state["enis"])),
     Column("routes", "routes"),
 )
 TABLE_COLUMNS = (
@@ -71,6 +71,12 @@ def status() -> None:
         output.print_json(state)
     else:
         _print(state)
+
+
+def _enis(enis: Row) -> str:
+    counts = f"{enis['local']} local, {enis['remote']} remote"
+    gone = ", ".join(enis.get("gone") or ())
+    return f"{counts}; without their device: {gone}" if gone else counts
 
 
 def _print(state: Row) -> None:

@@ -128,6 +128,11 @@ def answer_a_host_whose_path_was_just_removed(bench: Bench) -> Outcome:
     return bench.fabric(tunnelled(ping, BERT.vni))
 
 
+@case("GSO_REFUSED")
+def send_a_super_packet_of_no_known_kind(bench: Bench) -> Outcome:
+    return bench.tenant("v1", between(ANNA, BERT), gso_bytes=100)
+
+
 def test_every_verdict_has_a_packet() -> None:
     assert [verdict.name for verdict in abi.verdicts() if verdict.name not in CASES] == []
     assert CASES.keys() <= {verdict.name for verdict in abi.verdicts()}

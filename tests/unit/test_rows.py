@@ -14,7 +14,7 @@ from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.model import Address, Link, Model, Network, Uplink
 from cipu_xdp.loader.rows import rows
 
-TABLES = {"enis", "vpcs", "addresses", "routes", "vteps", "paths"}
+TABLES = {"devices", "enis", "vpcs", "addresses", "routes", "vteps", "paths"}
 RED, BLUE = 100, 1
 ETH0 = Link(2, "02:00:00:00:00:02", 1600, networks=(ip_interface("192.0.2.1/24"),))
 ETH1 = Link(3, "02:00:00:00:00:03", 1600, networks=(ip_interface("198.51.100.1/24"),))
@@ -236,7 +236,7 @@ def test_every_link_of_a_target_is_there(model: Model, found: Any) -> None:
     assert tables.keys() == TABLES
     kinds = {abi.number(f"TARGET_{kind}"): kind for kind in ("LOCAL", "REMOTE", "VPC")}
     there = {
-        "LOCAL": {abi.u32(link.ifindex) for link in found.values()},
+        "LOCAL": tables["devices"].keys(),
         "REMOTE": tables["paths"].keys(),
         "VPC": tables["vpcs"].keys(),
     }
