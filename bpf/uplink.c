@@ -166,6 +166,9 @@ int uplink_ingress(struct __sk_buff *skb)
 		verdict = know_sender(&o);
 	if (verdict == NEXT)
 		verdict = fabric_decide(skb, &p, &o, &way);
+	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
+	if (verdict == DELIVERED && skb->gso_size && p.protocol == IPPROTO_UDP)
+		verdict = GSO_REFUSED;
 	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, &p, &o, &way, verdict, &action)) {
 		verdict = refusal(skb);
 		action = TC_DROP;
