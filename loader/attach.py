@@ -76,10 +76,7 @@ class Attachment:
         """Raises ForeignInTheWay if a device that becomes an ENI's has a foreign program."""
         link = self.links.get(dev)
         if link:
-            with Undo() as undo:
-                self.hooks.clear_way(
-                    f"use the device {dev}", link.ifindex, replace=False, undo=undo, hint=FREE_HINT
-                )
+            self.hooks.way(f"use the device {dev}", link.ifindex, FREE_HINT).check(replace=False)
 
     def unhooked(self, model: Model) -> set[str]:
         """Devices of ENIs that were gone and came back: the kernel struck them out."""
@@ -131,8 +128,8 @@ class Attachment:
 
         link = self.links[uplink.iface]
         tried = f"attach {uplink.iface}"
-        for clear in (self.hooks.clear_way, self.hooks.clear_egress):
-            clear(tried, link.ifindex, replace=replace, undo=undo, hint=REPLACE_HINT)
+        way = self.hooks.way(tried, link.ifindex, REPLACE_HINT)
+        way.check(replace=replace)
         wanted = choice.choices(uplink, link)
         xdp = any(one.hooked.hook == "xdp" for one in wanted)
         progress("compiling the programs")
@@ -141,6 +138,9 @@ class Attachment:
         tenant = program.load_tenant(self.tables, xdp=tenant_xdp)
         ours = program.load_uplink(self.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
         progress("attaching")
+        # Not before all is loaded: what is taken away may be what guards the host.
+        way.clear_egress(undo, replace=replace)
+        way.clear(undo)
         self.hooks.keep_programs(tenant.fds)
         self.write(model)
         self.put_tenants(model, [eni.dev for eni in model.enis.values() if eni.dev], undo)

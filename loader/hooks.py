@@ -164,25 +164,6 @@ class Hooks:
 
     # What is not ours
 
-    def clear_way(self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str) -> None:
-        """Make sure that no foreign program is in the way at XDP and TC ingress.
-
-        Raises:
-            ForeignInTheWay: one is, and it is not to be (or cannot be) replaced.
-        """
-        way = self._way(tried, ifindex, hint)
-        way.check(replace=replace)
-        way.clear(undo)
-
-    def clear_egress(
-        self, tried: str, ifindex: int, *, replace: bool, undo: Undo, hint: str
-    ) -> None:
-        """The same at TC egress, where only a filter in our own place is in the way.
-
-        Raises:
-            ForeignInTheWay: as clear_way.
-        """
-        self._way(tried, ifindex, hint).clear_egress(undo, replace=replace)
-
-    def _way(self, tried: str, ifindex: int, hint: str) -> Way:
+    def way(self, tried: str, ifindex: int, hint: str) -> Way:
+        """What is not ours on a device, and may be in the way."""
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
