@@ -44,10 +44,6 @@ def test_a_fifo_is_written_into_and_stays(run: Run, tmp_path: Path) -> None:
 def test_a_device_is_written_into_and_stays(run: Run, tmp_path: Path) -> None:
     device = tmp_path / "null"
     os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    try:
-        device.write_text("")
-    except PermissionError:
-        pytest.skip("the file system is mounted with nodev")
     result = run(f"export -o {device}")
     assert result.exit_code == 0, result.stderr
     assert stat.S_ISCHR(device.stat().st_mode)
