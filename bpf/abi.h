@@ -27,6 +27,8 @@ enum target_kind {
 enum target_flag {
 	TARGET_FLAG_PEER = 1,	/* LOCAL: hand over to the veth's far end */
 	TARGET_FLAG_XDP = 2,	/* LOCAL: the device takes XDP redirects */
+	TARGET_FLAG_POLICED = 4, /* LOCAL: the ENI is in security groups */
+	TARGET_FLAG_MEMBER = 8,	/* an ENI's own address; the ENI has a row in members */
 };
 
 enum path_flag {
@@ -35,6 +37,33 @@ enum path_flag {
 
 enum eni_flag {
 	ENI_FLAG_SOURCE_CHECK = 1,
+	ENI_FLAG_POLICED = 2,	/* it is in security groups */
+};
+
+/* Which way a rule looks, from the ENI that it binds. */
+enum direction {
+	DIRECTION_INGRESS = 0,
+	DIRECTION_EGRESS = 1,
+};
+
+enum rule_order {
+	RULE_ORDER_NONE = 4294967295,	/* no rule says anything */
+};
+
+/* How far a session has come; each has a timeout. */
+enum session_state {
+	SESSION_NONE = 0,
+	SESSION_TCP_SYN_SENT = 1,	/* the opener's SYN was seen */
+	SESSION_TCP_SYN_RECEIVED = 2,	/* and the SYN+ACK that answers it */
+	SESSION_TCP_ESTABLISHED = 3,
+	SESSION_TCP_CLOSING = 4,	/* one side has sent its FIN */
+	SESSION_TCP_CLOSED = 5,		/* both have, or one its RST */
+	SESSION_UDP_OPENING = 6,	/* only one side has sent so far */
+	SESSION_UDP_ESTABLISHED = 7,
+	SESSION_ICMP_OPENING = 8,
+	SESSION_ICMP_ESTABLISHED = 9,
+	SESSION_OTHER_OPENING = 10,
+	SESSION_OTHER_ESTABLISHED = 11,
 };
 
 /* addresses: one address of one VPC. */
@@ -108,6 +137,168 @@ struct vtep_key {
 struct counter {
 	__u64 packets;
 	__u64 bytes;
+};
+
+/*
+ * policies: what binds an ENI of this host that is in security groups; the key
+ * is its number. A session that was let through under another generation is
+ * judged again.
+ */
+struct policy {
+	__u64 generation;	/* never 0 */
+	__u32 quota;		/* sessions it may have at a time */
+	__u32 sets;		/* how many of the digests below count */
+	__u8 digests[128];	/* 16 keys of rule_sets, 8 bytes each */
+};
+
+/* rule_sets: the digest of what is in the set; sets never change, they are replaced. */
+struct rule_set_key {
+	__u64 digest;
+};
+
+/*
+ * What a rule set is made of; the names say what a cell holds in each of its
+ * parts. Numbers of cells count from the set's first; 0 is none.
+ *  head     cells 0 to 3, at direction * 2 + (family == FAMILY_IPV6):
+ *           first_ranges, count_ranges, first_groups, count_groups
+ *  range    start of an address range (128 bits, IPv4 in the upper 32), node
+ *  group    number of a security group, node; in ascending order
+ *  node     the services of one remote prefix or group: first, count; parent:
+ *           the node of the next wider prefix; best_above: lowest order in the parents
+ *  service  start of a range of services (protocol << 16 | port, or ICMP
+ *           type << 8 | code); order and number of the rule that comes first there
+ */
+struct rule_cell {
+	__u64 high;		/* range: upper half of its start */
+	__u64 low;		/* range: lower half; service: start; group: number */
+	__u32 first;		/* head: of its ranges; node: of its services; range, group: node */
+	__u32 count;		/* head: of its ranges; node: of its services */
+	__u32 link;		/* head: first of its groups; node: parent; service: rule number */
+	__u32 order;		/* head: count of its groups; node: best above; service: priority << 1 | allow */
+};
+
+/* members: the security groups of an ENI, here or elsewhere; the key is its number. */
+struct membership {
+	__u32 count;
+	__u8 groups[64];	/* 16 numbers, 4 bytes each */
+};
+
+/* rule_counters: one for each rule and CPU; the key is the rule's number. */
+struct rule_counter {
+	__u64 sessions;		/* opened or denied */
+	__u64 packets;		/* let through, both ways, or denied */
+	__u64 bytes;
+};
+
+/* timeouts: how long a session lives without a packet; the key is its state. */
+struct timeout {
+	__u64 ns;
+};
+
+/*
+ * sessions: one flow, both directions; of its two ends the one that compares
+ * lower comes first. An ICMP query has its identifier and its type for ports.
+ */
+struct session_key {
+	__u32 low_vni;
+	__u32 high_vni;
+	__u8 low_address[16];
+	__u8 high_address[16];
+	__u16 low_port;		/* network order */
+	__u16 high_port;	/* network order */
+	__u8 family;
+	__u8 protocol;
+	__u8 pad[2];
+};
+
+struct session {
+	__u64 opened_ns;	/* coarse clock, as all of a session's */
+	__u64 last_ns;
+	__u64 low_generation;	/* of the policy that let it through at that end; 0: none binds it here */
+	__u64 high_generation;
+	__u64 low_packets;	/* sent by that end */
+	__u64 low_bytes;
+	__u64 high_packets;
+	__u64 high_bytes;
+	__u32 low_eni;		/* number of the ENI of this host that is bound at that end, or 0 */
+	__u32 high_eni;
+	__u32 low_rule;		/* number of the rule that let it through at that end, or 0 */
+	__u32 high_rule;
+	__u32 low_next;		/* TCP: sequence number after the last byte that end has sent */
+	__u32 low_acked;	/* TCP: what that end has acknowledged */
+	__u32 low_window;	/* TCP: bytes beyond low_acked that it takes */
+	__u32 high_next;
+	__u32 high_acked;
+	__u32 high_window;
+	__u32 slot;		/* its place in slots */
+	__u32 owner;		/* number of the ENI whose quota it counts in */
+	__u8 state;
+	__u8 opener;		/* 0: the low end; 1: the high end */
+	__u8 icmp_type;		/* of the packet that opened it */
+	__u8 icmp_code;
+	__u8 low_scale;		/* TCP: shift of its window field */
+	__u8 high_scale;
+	__u8 closing;		/* TCP: bit 0: the low end has sent its FIN; bit 1: the high end */
+	__u8 pad;
+};
+
+/* slots: one for each session there can be; what is expired is found by walking them. */
+struct slot {
+	__u64 stamp_ns;		/* coarse clock when it was taken */
+	__u32 owner;		/* number of the ENI; 0: free */
+	__u32 pad;
+	__u8 key[48];		/* of sessions */
+};
+
+/* owners: what an ENI has of sessions; the key is its number. */
+struct owner {
+	__u64 opened;
+	__u64 evicted;		/* half-open ones that made room for newer ones */
+	__u64 refused;		/* for want of quota or room */
+	__u32 sessions;		/* slots taken now */
+	__u32 head;		/* where its ring of half-open sessions goes on */
+};
+
+/* rings: the slots of the newest half-open sessions of an ENI, oldest overwritten first. */
+struct ring_key {
+	__u32 owner;
+	__u32 block;
+};
+
+struct ring_block {
+	__u8 slots[2048];	/* 512 numbers, 4 bytes each */
+};
+
+/*
+ * fragments: what a first fragment said that the later ones do not; the key
+ * keeps each ENI to FRAGMENTS_MAX rows of its own.
+ */
+struct fragment_key {
+	__u32 owner;
+	__u32 place;
+};
+
+struct fragment {
+	__u64 stamp_ns;
+	__u32 source_vni;
+	__u32 destination_vni;
+	__u8 source[16];
+	__u8 destination[16];
+	__u32 identifier;	/* as it stands in the header */
+	__u16 source_port;	/* network order */
+	__u16 destination_port;	/* network order */
+	__u8 family;
+	__u8 protocol;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u32 pad;
+};
+
+/* session_clocks: when expired sessions were last looked for, and where that goes on; the key is 0. */
+struct session_clock {
+	__u64 swept_ns;
+	__u32 hand;		/* the next slot to look at */
+	__u32 pad;
 };
 
 /* scratch: room for what does not fit on the stack; means nothing between two packets. */
