@@ -80,7 +80,11 @@ def iperf(netns: str, address: str, *words: str | int) -> dict[str, Any]:
 
 
 def tcp_bytes(netns: str, address: str, size: int, *words: str | int) -> int:
-    """Send `size` bytes over TCP; returns how many were received."""
+    """Send `size` bytes over TCP; returns how many were received.
+
+    The server stops counting when the client says that it has sent all, so what
+    is in flight then is missing: give a size well above the sockets' buffers.
+    """
     return int(iperf(netns, address, "-n", size, *words)["sum_received"]["bytes"])
 
 
