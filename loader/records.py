@@ -32,6 +32,9 @@ UPLINK_HOOKS = ("auto", "xdp", "tc")
 XDP_MODES = ("auto", "native", "generic")
 ENI_HOOKS = ("tc", "xdp")
 ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
+RULE_DIRECTIONS = ("ingress", "egress")
+RULE_ACTIONS = ("allow", "deny")
+ESTABLISHED = ("cut", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,42 @@ class Eni:
     host: Address | None = None
     source_check: bool = True
     hook: str = "tc"
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a security group says of some packets.
+
+    `id` stays and is never used again in its group; `number` is that of its
+    counter, unique on this host. `ports` are inclusive, sorted and merged, and
+    empty for all; `icmp` is a type and its code, None for all codes; `cidr` is
+    text, as parsing 10,000 of them takes too long. Neither `cidr` nor `group`:
+    any address of both families.
+    """
+
+    id: int
+    number: int
+    direction: str
+    action: str
+    protocol: int | None = None
+    ports: tuple[tuple[int, int], ...] = ()
+    icmp: tuple[int, int | None] | None = None
+    cidr: str | None = None
+    group: str | None = None
+    priority: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """Rules that ENIs of one VPC can be in; what a change does to open sessions: `established`."""
+
+    name: str
+    number: int
+    vpc: str
+    established: str = "cut"
+    next_rule: int = 1
+    rules: Mapping[int, Rule] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +161,8 @@ def removed(mapping: Mapping[Key, Value], key: Key) -> Mapping[Key, Value]:
 class Model:
     """The whole desired state of one host; never changed in place.
 
-    `hosts` gives each remote VTEP in use the index of its path in the datapath.
+    `hosts` gives each remote VTEP in use the index of its path in the datapath,
+    `timeouts` the seconds of the session states that differ from the default.
     """
 
     uplinks: Mapping[str, Uplink] = field(default_factory=lambda: MappingProxyType({}))
@@ -132,6 +172,8 @@ class Model:
     routes: Mapping[RouteKey, Route] = field(default_factory=lambda: MappingProxyType({}))
     hosts: Mapping[Address, int] = field(default_factory=lambda: MappingProxyType({}))
     table_sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    groups: Mapping[str, SecurityGroup] = field(default_factory=lambda: MappingProxyType({}))
+    timeouts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def mac_bytes(mac: str) -> bytes:
