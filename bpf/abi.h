@@ -146,9 +146,9 @@ struct counter {
  */
 struct policy {
 	__u64 generation;	/* never 0 */
+	__u64 digest;		/* key of its rule set: the rules of all its groups, as one list */
 	__u32 quota;		/* sessions it may have at a time */
-	__u32 sets;		/* how many of the digests below count */
-	__u8 digests[128];	/* 16 keys of rule_sets, 8 bytes each */
+	__u32 pad;
 };
 
 /* rule_sets: the digest of what is in the set; sets never change, they are replaced. */
@@ -217,29 +217,29 @@ struct session {
 	__u64 low_generation;	/* of the policy that let it through at that end; 0: none binds it here */
 	__u64 high_generation;
 	__u64 low_packets;	/* sent by that end */
-	__u64 low_bytes;
 	__u64 high_packets;
+	__u64 low_bytes;
 	__u64 high_bytes;
 	__u32 low_eni;		/* number of the ENI of this host that is bound at that end, or 0 */
 	__u32 high_eni;
 	__u32 low_rule;		/* number of the rule that let it through at that end, or 0 */
 	__u32 high_rule;
 	__u32 low_next;		/* TCP: sequence number after the last byte that end has sent */
-	__u32 low_acked;	/* TCP: what that end has acknowledged */
-	__u32 low_window;	/* TCP: bytes beyond low_acked that it takes */
 	__u32 high_next;
+	__u32 low_acked;	/* TCP: what that end has acknowledged */
 	__u32 high_acked;
+	__u32 low_window;	/* TCP: bytes beyond low_acked that it takes */
 	__u32 high_window;
-	__u32 slot;		/* its place in slots */
-	__u32 owner;		/* number of the ENI whose quota it counts in */
+	__u8 low_scale;		/* TCP: shift of its window field; 255: it sent none */
+	__u8 high_scale;
 	__u8 state;
 	__u8 opener;		/* 0: the low end; 1: the high end */
 	__u8 icmp_type;		/* of the packet that opened it */
 	__u8 icmp_code;
-	__u8 low_scale;		/* TCP: shift of its window field */
-	__u8 high_scale;
 	__u8 closing;		/* TCP: bit 0: the low end has sent its FIN; bit 1: the high end */
 	__u8 pad;
+	__u32 slot;		/* its place in slots */
+	__u32 owner;		/* number of the ENI whose quota it counts in */
 };
 
 /* slots: one for each session there can be; what is expired is found by walking them. */
@@ -304,6 +304,10 @@ struct session_clock {
 /* scratch: room for what does not fit on the stack; means nothing between two packets. */
 struct scratch {
 	__u8 quote[128];
+	__u8 key[48];		/* struct session_key */
+	__u8 quoted_key[48];	/* struct session_key */
+	__u8 session[120];	/* struct session */
+	__u8 fragment[64];	/* struct fragment */
 	__u64 end;		/* aligns the whole */
 };
 

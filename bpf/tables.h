@@ -27,6 +27,7 @@ TABLE(hash,         sessions,   struct session_key, struct session,  262144,  BP
 TABLE(array,        slots,      u32,                struct slot,     262144,  0)
 TABLE(hash,         owners,     u32,                struct owner,    65536,   BPF_F_NO_PREALLOC)
 TABLE(hash,         rings,      struct ring_key,    struct ring_block, 65536, BPF_F_NO_PREALLOC)
+TABLE(array,        blank_rings, u32,               struct ring_block, 1,     0)
 TABLE(hash,         fragments,  struct fragment_key, struct fragment, 262144, BPF_F_NO_PREALLOC)
 TABLE(array,        session_clocks, u32,            struct session_clock, 1,  0)
 TABLE(percpu_array, scratches,  u32,                struct scratch,  1,       0)
