@@ -126,6 +126,15 @@ def number(name: str) -> int:
     return _numbers()[name]
 
 
+def numbers(prefix: str) -> Mapping[str, int]:
+    """The enumerators of abi.h that begin with `prefix`, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in _numbers().items()
+        if name.startswith(prefix)
+    }
+
+
 def u32(value: int) -> bytes:
     """A plain __u32 key or value."""
     return struct.pack("=I", value)

@@ -5,13 +5,23 @@ Pure: nothing is stored and no kernel is asked. A verb either returns a model
 that keeps every rule, or raises BadInput and the old model stands. Texts are
 accepted for addresses, prefixes and MACs. What is well formed is decided in
 parse, what fits together in rules, what there is to say in records; the verbs
-of ENIs and routes are in placement and offered here with the others.
+of ENIs and routes are in placement, those of security groups and timeouts in
+groups, and offered here with the others.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from cipu_xdp.loader import parse, rules
+from cipu_xdp.loader.groups import (
+    add_rule,
+    add_rules,
+    create_group,
+    delete_group,
+    delete_rule,
+    set_group,
+    set_timeouts,
+)
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
 from cipu_xdp.loader.placement import (
     create_eni,
@@ -29,6 +39,8 @@ from cipu_xdp.loader.records import (
     Model,
     Network,
     Route,
+    Rule,
+    SecurityGroup,
     Subnet,
     Uplink,
     Vpc,
@@ -50,16 +62,23 @@ __all__ = [
     "Network",
     "NetworkLike",
     "Route",
+    "Rule",
+    "SecurityGroup",
     "Subnet",
     "Uplink",
     "Vpc",
+    "add_rule",
+    "add_rules",
     "create_eni",
+    "create_group",
     "create_route",
     "create_subnet",
     "create_vpc",
     "default_mac",
     "delete_eni",
+    "delete_group",
     "delete_route",
+    "delete_rule",
     "delete_subnet",
     "delete_vpc",
     "gateway_mac",
@@ -67,7 +86,9 @@ __all__ = [
     "mac_text",
     "remove_uplink",
     "set_eni",
+    "set_group",
     "set_table_sizes",
+    "set_timeouts",
     "set_uplink",
 ]
 
@@ -129,7 +150,8 @@ def delete_vpc(model: Model, name: str) -> Model:
             for route in model.routes.values()
             if route.vpc == name or (route.kind, route.target) == ("vpc", name)
         ]
-        rules.unreferenced([*enis, *routes, *subnets], "Delete these first.")
+        groups = [f"the security group {g.name}" for g in model.groups.values() if g.vpc == name]
+        rules.unreferenced([*enis, *routes, *groups, *subnets], "Delete these first.")
         return replace(model, vpcs=removed(model.vpcs, name))
 
 

@@ -2,28 +2,27 @@
 """The verbs: what the command line, a lab and a test do with an instance.
 
 One direction: verb, model (validated), store, rows, tables, hooks. How that is
-made all or nothing is instance.py's; this says what each verb means.
+made all or nothing is instance.py's; this says what each verb means, and so do
+overlay_enis and overlay_groups for their nouns.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cipu_xdp.loader import links, pins, show
 from cipu_xdp.loader import model as models
+from cipu_xdp.loader import pins, show
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.instance import Instance
-from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.overlay_base import Answer
+from cipu_xdp.loader.overlay_enis import EniVerbs
+from cipu_xdp.loader.overlay_groups import GroupVerbs
 
-if TYPE_CHECKING:
-    from cipu_xdp.loader.attach import Attachment
-
-Answer = dict[str, Any]
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
 
 
-class Overlay:
+class Overlay(EniVerbs, GroupVerbs):
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has
@@ -129,75 +128,6 @@ class Overlay:
         """Every subnet, or those of a VPC."""
         return show.subnets(self._instance.model(), vpc)
 
-    def eni_create(
-        self,
-        name: str,
-        *,
-        vpc: str,
-        ips: Sequence[Any],
-        mac: str | None = None,
-        dev: str | None = None,
-        host: Any = None,
-        source_check: bool = True,
-        hook: str = "auto",
-    ) -> Answer:
-        """Create an ENI on a device of this host, or make one of a remote host known."""
-        words: dict[str, Any] = {
-            "vpc": vpc, "ips": ips, "dev": dev, "host": host, "source_check": source_check,
-        }  # fmt: skip
-        tried = f"create ENI {name}"
-
-        def verb(model: Model, attachment: "Attachment") -> Model:
-            _check_dev(tried, attachment, dev, hook)
-            own = mac or (links.peer_mac(dev) if dev else None)
-            kind = "xdp" if hook == "xdp" else "tc"
-            return models.create_eni(model, name, mac=own, hook=kind, **words)
-
-        return self._told(self._instance.change(verb), name)
-
-    def eni_set(
-        self,
-        name: str,
-        *,
-        ips: Sequence[Any] | None = None,
-        mac: str | None = None,
-        dev: str | None = None,
-        host: Any = None,
-        source_check: bool | None = None,
-        hook: str | None = None,
-    ) -> Answer:
-        """Change what is given of an ENI; the rest stays."""
-        tried = f"change ENI {name}"
-        words: dict[str, Any] = {
-            "ips": ips, "mac": mac, "dev": dev, "host": host, "source_check": source_check,
-            "hook": "tc" if hook == "auto" else hook,
-        }  # fmt: skip
-        given = {key: value for key, value in words.items() if value is not None}
-
-        def verb(model: Model, attachment: "Attachment") -> Model:
-            _check_dev(tried, attachment, dev, hook)
-            return models.set_eni(model, name, **given)
-
-        return self._told(self._instance.change(verb), name)
-
-    def _told(self, model: Model, name: str) -> Answer:
-        from cipu_xdp.loader import choice
-
-        return {**show.eni(model, name), "notes": choice.eni_notes(model.enis[name], links.links())}
-
-    def eni_delete(self, name: str) -> Answer:
-        """Delete an ENI; its device, if it is here, is a plain device again."""
-        before = self._changed_from(lambda m: models.delete_eni(m, name))
-        return show.eni(before, name)
-
-    def eni_list(self, vpc: str | None = None) -> list[Answer]:
-        """Every ENI, or those of a VPC."""
-        return show.enis(self._instance.model(), vpc)
-
-    def eni_show(self, name: str) -> Answer:
-        """One ENI."""
-        return show.eni(self._instance.model(), name)
-
     def route_create(
         self,
         vpc: str,
@@ -243,32 +173,3 @@ class Overlay:
         from cipu_xdp.loader import status
 
         return status.status(self._instance.place, self._instance.model())
-
-    def _change(self, verb: Callable[[Model], Model]) -> Model:
-        return self._instance.change(lambda model, _: verb(model))
-
-    def _changed_from(self, verb: Callable[[Model], Model]) -> Model:
-        """Change it; returns the model that the change started from."""
-        before = Model()
-
-        def noting(model: Model, _: "Attachment") -> Model:
-            nonlocal before
-            before = model
-            return verb(model)
-
-        self._instance.change(noting)
-        return before
-
-
-def _check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
-    """A device must be there and Ethernet; XDP on it needs an uplink that takes redirects."""
-    from cipu_xdp.loader.attach import check_device
-
-    if dev is not None:
-        check_device(tried, dev, attachment.links)
-    if hook == "xdp" and not attachment.hooks.has_program("tenant_xdp"):
-        raise BadInput(
-            tried,
-            "no uplink is attached with XDP, which --hook xdp redirects to",
-            "Use --hook tc, or attach the uplink with --hook xdp.",
-        )

@@ -35,6 +35,7 @@ def create_eni(
     host: AddressLike | None = None,
     source_check: bool = True,
     hook: str = "tc",
+    groups: Iterable[str] = (),
 ) -> Model:
     """Add an ENI behind `dev` of this host, or behind the VTEP `host`.
 
@@ -51,7 +52,9 @@ def create_eni(
         if mac is None and addresses:
             mac = default_mac(vni, addresses[0])
         number = rules.lowest_free([eni.number for eni in model.enis.values()])
-        blank = Eni(name, number, vpc, "", addresses, source_check=source_check)
+        blank = Eni(
+            name, number, vpc, "", addresses, source_check=source_check, groups=tuple(groups)
+        )
         return _put_eni(model, _changed(blank, mac=mac, dev=dev, host=host, hook=hook))
 
 
@@ -65,10 +68,12 @@ def set_eni(
     host: AddressLike | None = None,
     source_check: bool | None = None,
     hook: str | None = None,
+    groups: Iterable[str] | None = None,
 ) -> Model:
     """Change what is given of an ENI and leave the rest, its number and MAC among it.
 
-    `dev` takes the place of `host` and the other way round. Raises BadInput.
+    `dev` takes the place of `host` and the other way round; with no `groups` in
+    the list it leaves them all. Raises BadInput.
     """
     with trying(f"change the ENI {name}"):
         eni = rules.find_eni(model, name)
@@ -76,6 +81,8 @@ def set_eni(
             eni = replace(eni, ips=tuple(map(parse.address, ips)))
         if source_check is not None:
             eni = replace(eni, source_check=source_check)
+        if groups is not None:
+            eni = replace(eni, groups=tuple(groups))
         return _put_eni(model, _changed(eni, mac=mac, dev=dev, host=host, hook=hook))
 
 

@@ -15,6 +15,7 @@ from cipu_xdp.loader.records import (
     Model,
     Network,
     Route,
+    SecurityGroup,
     Subnet,
     Uplink,
     Vpc,
@@ -22,6 +23,7 @@ from cipu_xdp.loader.records import (
 )
 
 MAX_ENI_ADDRESSES = 16
+MAX_ENI_GROUPS = 16
 NAMED_REFERRERS = 5
 
 
@@ -37,6 +39,24 @@ def find_eni(model: Model, name: str) -> Eni:
     if name not in model.enis:
         raise Unfit(f"there is no ENI {name!r}", "List them with 'cipu-xdp eni list'.")
     return model.enis[name]
+
+
+def find_group(model: Model, name: str) -> SecurityGroup:
+    """Return the security group `name`. Raises Unfit."""
+    if name not in model.groups:
+        raise Unfit(f"there is no security group {name!r}", "List them with 'cipu-xdp sg list'.")
+    return model.groups[name]
+
+
+def group_of(model: Model, vpc: str, name: str) -> SecurityGroup:
+    """Return the security group `name`, which must be of `vpc`. Raises Unfit."""
+    group = find_group(model, name)
+    if group.vpc != vpc:
+        raise Unfit(
+            f"the security group {name} is in the VPC {group.vpc}, not in {vpc}",
+            "Choose one of the same VPC.",
+        )
+    return group
 
 
 def subnet_of(model: Model, vpc: str, address: Address) -> Subnet | None:
@@ -128,6 +148,7 @@ def check_eni(model: Model, eni: Eni) -> None:
     neighbours = [other for other in others if other.vpc == eni.vpc]
     # Before the MAC: a MAC made from an address that is taken is taken as well.
     _check_addresses(model, eni, neighbours)
+    _check_groups(model, eni)
     if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
         raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
     for other in neighbours:
@@ -175,6 +196,16 @@ def _check_place(model: Model, eni: Eni, others: Sequence[Eni]) -> None:
     for other in others:
         if eni.dev is not None and other.dev == eni.dev:
             raise Unfit(f"{eni.dev} is the device of the ENI {other.name}", "Choose another one.")
+
+
+def _check_groups(model: Model, eni: Eni) -> None:
+    if len(eni.groups) > MAX_ENI_GROUPS:
+        why = f"{len(eni.groups)} security groups are not possible"
+        raise Unfit(why, f"Give at most {MAX_ENI_GROUPS}.")
+    if len(set(eni.groups)) != len(eni.groups):
+        raise Unfit("a security group is given twice", "Give each group once.")
+    for name in eni.groups:
+        group_of(model, eni.vpc, name)
 
 
 def _check_addresses(model: Model, eni: Eni, neighbours: Sequence[Eni]) -> None:
