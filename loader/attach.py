@@ -9,13 +9,13 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import abi, choice, links, rows
+from cipu_xdp.loader import abi, choice, links, policy_rows, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.hooks import Hooks
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
-from cipu_xdp.loader.tables import Tables, checked_sizes
+from cipu_xdp.loader.tables import Rows, Tables, checked_sizes
 from cipu_xdp.loader.undo import Undo
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Attachment:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
         self.links = links.links()
         self.hooks = Hooks(place, tables.directory.parent, record, devices)
+        self._made: tuple[Model, Rows] | None = None
 
     @classmethod
     def open(cls, record: Record, place: Place, devices: Devices) -> "Attachment":
@@ -64,11 +65,17 @@ class Attachment:
 
     def check_room(self, model: Model) -> None:
         """Raises BadInput if the model does not fit the tables."""
-        self.tables.check_room(rows.rows(model, self.links))
+        self.tables.check_room(self._rows(model), policy_rows.rules_end(model))
 
     def write(self, model: Model) -> None:
         """Bring the tables in line with the model."""
-        self.tables.sync(rows.rows(model, self.links))
+        self.tables.sync(self._rows(model))
+
+    def _rows(self, model: Model) -> Rows:
+        """Its rows, made once though they are first checked and then written."""
+        if self._made is None or self._made[0] is not model:
+            self._made = model, rows.rows(model, self.links)
+        return self._made[1]
 
     # Tenants
 

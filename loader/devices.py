@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from cipu_xdp.loader.errors import KernelRefused
-from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE, kernel_error
+from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE
+from cipu_xdp.loader.libbpf import kernel_error
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # Where clsact and ingress hang; a device has one of them.

@@ -1,11 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records that libbpf and bpf(2) take and give, as ctypes: linux/bpf.h and libbpf's bpf.h.
+"""How libbpf is called, and the records that it and bpf(2) take and give, as ctypes.
 
-Their layout is a stable interface of the kernel and of libbpf 1; the size that
-comes first tells which fields are known. What is done with them is kernel.py's.
+They are those of linux/bpf.h and libbpf's bpf.h, a stable interface of the
+kernel and of libbpf 1; the size that comes first tells which fields are known.
+What is done with them is kernel.py's and maps.py's.
 """
 
 import ctypes
+import errno
+import os
+from functools import cache
+from typing import Any
+
+from cipu_xdp.loader.errors import KernelRefused
+
+
+@cache
+def library() -> Any:
+    """libbpf itself, loaded once. Raises KernelRefused if it is not installed."""
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise KernelRefused(
+            "load libbpf.so.1", str(error), "Install libbpf (Debian: apt install libbpf1)."
+        ) from error
+    library.libbpf_set_print(None)
+    return library
+
+
+def call(name: str, tried: str, *arguments: Any) -> int:
+    """Call one of its functions; what it says is wrong is raised as KernelRefused."""
+    result = int(getattr(library(), name)(*arguments))
+    if result < 0:
+        raise kernel_error(tried, -result)
+    return result
+
+
+def kernel_error(tried: str, code: int) -> KernelRefused:
+    """A KernelRefused for an errno, which it keeps as ``errno``."""
+    hint = "Run the command as root." if code in (errno.EPERM, errno.EACCES) else ""
+    error = KernelRefused(tried, f"{os.strerror(code)} ({errno.errorcode.get(code, code)})", hint)
+    error.errno = code
+    return error
 
 
 class MapOptions(ctypes.Structure):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 
-from cipu_xdp.loader import abi
+from cipu_xdp.loader import abi, policy_rows
 from cipu_xdp.loader.records import (
     Address,
     Eni,
@@ -32,7 +32,7 @@ FAMILIES = {4: "FAMILY_IPV4", 6: "FAMILY_IPV6"}
 ROUTE_KEY_BITS = 64
 
 
-def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Rows]:
+def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Mapping[bytes, bytes]]:
     """Return the rows, key to value, of each table that Python writes.
 
     `links` are the devices there are, by name. An ENI whose device is not among
@@ -48,6 +48,7 @@ def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Rows]:
         "routes": _routes(view),
         "vteps": _vteps(view),
         "paths": _paths(view),
+        **policy_rows.rows(model),
     }
 
 
@@ -106,7 +107,7 @@ def _enis(view: _View) -> Rows:
         abi.u32(view.links[dev].ifindex): abi.record("eni").pack(
             vni=view.vni(eni.vpc),
             number=eni.number,
-            flags=abi.number("ENI_FLAG_SOURCE_CHECK") if eni.source_check else 0,
+            flags=_eni_flags(eni),
             mac=mac_bytes(eni.mac),
             gateway_ipv4=_gateway(view, eni, 4),
             gateway_ipv6=_gateway(view, eni, 6),
@@ -114,6 +115,11 @@ def _enis(view: _View) -> Rows:
         for dev, eni in local.items()
         if dev is not None
     }
+
+
+def _eni_flags(eni: Eni) -> int:
+    flags = abi.number("ENI_FLAG_SOURCE_CHECK") if eni.source_check else 0
+    return flags | (abi.number("ENI_FLAG_POLICED") if policy_rows.policed(eni) else 0)
 
 
 def _gateway(view: _View, eni: Eni, version: int) -> bytes:
@@ -133,7 +139,8 @@ def _addresses(view: _View) -> Rows:
             kind=abi.number("TARGET_GATEWAY"), mac=mac_bytes(gateway_mac(vni))
         )
     for eni in view.model.enis.values():
-        target = _eni_target(view, eni)
+        member = abi.number("TARGET_FLAG_MEMBER") if eni.groups else 0
+        target = _eni_target(view, eni, member)
         for ip in eni.ips:
             table[_address_key(view.vni(eni.vpc), ip)] = target
     return table
@@ -176,7 +183,8 @@ def _path_flags(link: Link) -> int:
     return abi.number("PATH_FLAG_VETH") if link.kind == "veth" else 0
 
 
-def _eni_target(view: _View, eni: Eni) -> bytes:
+def _eni_target(view: _View, eni: Eni, member: int = 0) -> bytes:
+    """Where the ENI is; `member` is said of its own addresses, not of prefixes routed to it."""
     if eni.host is not None:
         kind, flags, link = "TARGET_REMOTE", 0, view.path_to(eni.host)
     else:
@@ -184,7 +192,11 @@ def _eni_target(view: _View, eni: Eni) -> bytes:
         kind, flags = "TARGET_LOCAL", _local_flags(eni, device)
         link = device.ifindex if device else 0
     return abi.record("target").pack(
-        kind=abi.number(kind), flags=flags, mac=mac_bytes(eni.mac), link=link, eni=eni.number
+        kind=abi.number(kind),
+        flags=flags | member,
+        mac=mac_bytes(eni.mac),
+        link=link,
+        eni=eni.number,
     )
 
 
@@ -192,6 +204,8 @@ def _local_flags(eni: Eni, device: Link | None) -> int:
     flags = abi.number("TARGET_FLAG_XDP") if eni.hook == "xdp" else 0
     if device is not None and device.kind == "veth" and device.peer_elsewhere:
         flags |= abi.number("TARGET_FLAG_PEER")
+    if policy_rows.policed(eni):
+        flags |= abi.number("TARGET_FLAG_POLICED")
     return flags
 
 

@@ -1,81 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The datapath's tables: made and pinned from tables.h, read, and brought in line.
+"""The datapath's tables together: made and pinned, sized, and brought in line.
 
 Desired rows come from rows.py. A difference is written add before delete, what
 is pointed at before what points to it, and nothing else is touched: the
-running datapath never sees a table emptied to be refilled.
+running datapath never sees a table emptied to be refilled. What one table can
+do is table.py's.
 """
 
 import errno
-import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from cipu_xdp.loader import abi, kernel
 from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
-
-_TABLE = re.compile(r"^TABLE\((\w+),\s*(\w+),\s*([\w ]+),\s*([\w ]+),\s*(\d+),\s*(\w+)\)$", re.M)
+from cipu_xdp.loader.table import Table, declarations, layout
 
 # A row may name rows of the tables before it.
-WRITTEN = ("devices", "vpcs", "paths", "vteps", "addresses", "routes", "enis")
+WRITTEN = (
+    "devices", "vpcs", "paths", "vteps", "rule_sets", "members", "timeouts", "policies",
+    "addresses", "routes", "enis",
+)  # fmt: skip
+# What leads packets to a policy, and goes before it does.
+LEADING = ("enis", "routes", "addresses")
+# Tables the datapath fills, and how big is a matter of how much there is to do.
+FILLED = ("rule_counters", "sessions", "owners", "rings", "fragments")
+SIZED = (*WRITTEN, *FILLED)
+# These have a row for each that another has.
+AS_BIG_AS = {"next_hops": "paths", "slots": "sessions"}
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """One line of tables.h. Sizes in bytes; entries is the default capacity."""
-
-    kind: str
-    name: str
-    key: str
-    value: str
-    entries: int
-    flags: str
-
-    @property
-    def key_size(self) -> int:
-        return _size(self.key)
-
-    @property
-    def value_size(self) -> int:
-        return _size(self.value)
-
-    def c_text(self, directory: str, entries: int) -> str:
-        """The declaration by which BCC opens the pinned table.
-
-        BCC knows no devmap_hash; to it a pinned one is as good as a hash.
-        """
-        kind = self.kind.removeprefix("devmap_")
-        return (
-            f'BPF_TABLE_PINNED("{kind}", {self.key}, {self.value}, {self.name}, '
-            f'{entries}, "{directory}/{self.name}", {self.flags});'
-        )
-
-
-def _size(ctype: str) -> int:
-    return 4 if ctype == "u32" else abi.record(ctype.removeprefix("struct ")).size
-
-
-@cache
-def declarations() -> Mapping[str, Declaration]:
-    """Every table of tables.h by name."""
-    found = _TABLE.findall(abi.source_text("tables.h"))
-    return {
-        name: Declaration(kind, name, key, value, int(entries), flags)
-        for kind, name, key, value, entries, flags in found
-    }
-
-
-@cache
-def layout() -> str:
-    """A digest of every record, table and verdict: pins of another one are not ours to read."""
-    text = "".join(abi.source_text(name) for name in ("abi.h", "tables.h", "verdict.def"))
-    return f"layout-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -83,13 +37,12 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     tried = "size the tables"
     known = declarations()
     for name, entries in sizes.items():
-        if name not in known or name not in WRITTEN:
-            raise BadInput(tried, f"there is no table {name}", f"Tables: {', '.join(WRITTEN)}.")
+        if name not in SIZED:
+            raise BadInput(tried, f"there is no table {name}", f"Tables: {', '.join(SIZED)}.")
         if not 1 <= entries <= 1 << 26:
             raise BadInput(tried, f"{name}={entries} is not from 1 to {1 << 26}")
     chosen = {name: sizes.get(name, table.entries) for name, table in known.items()}
-    chosen["next_hops"] = chosen["paths"]
-    return chosen
+    return chosen | {name: chosen[other] for name, other in AS_BIG_AS.items()}
 
 
 def _check_layout(directory: Path) -> None:
@@ -100,48 +53,6 @@ def _check_layout(directory: Path) -> None:
             f"they are {', '.join(others)}, and this version's are {layout()}",
             "Detach and attach again: cipu-xdp detach --all, then cipu-xdp attach IFACE.",
         )
-
-
-class Table:
-    """An open table."""
-
-    def __init__(self, declaration: Declaration, fd: int) -> None:
-        self.declaration = declaration
-        self.fd = fd
-        self.capacity = kernel.map_capacity(fd)
-
-    def rows(self) -> dict[bytes, bytes]:
-        """All rows; those of an array that are all zero count as none."""
-        found = kernel.items(self.fd, self.declaration.key_size, self._value_size())
-        if self.declaration.kind == "array":
-            return {key: value for key, value in found if any(value)}
-        return dict(found)
-
-    def _value_size(self) -> int:
-        size = self.declaration.value_size
-        return (size + 7) // 8 * 8 * kernel.cpus() if self._per_cpu() else size
-
-    def _per_cpu(self) -> bool:
-        return self.declaration.kind.startswith("percpu_")
-
-    def values(self, key: bytes) -> Iterator[bytes]:
-        """The value of a key, of every CPU for a per-CPU table; nothing if there is none."""
-        size = self.declaration.value_size
-        data = kernel.lookup(self.fd, key, self._value_size()) or b""
-        step = (size + 7) // 8 * 8 if self._per_cpu() else size
-        for start in range(0, len(data), step):
-            yield data[start : start + size]
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Set one row."""
-        kernel.update(self.fd, key, value)
-
-    def remove(self, key: bytes) -> None:
-        """Remove one row; an array's row becomes zero."""
-        if self.declaration.kind == "array":
-            kernel.update(self.fd, key, bytes(self.declaration.value_size))
-        else:
-            kernel.delete(self.fd, key)
 
 
 class Tables:
@@ -167,10 +78,7 @@ class Tables:
         for name, table in declarations().items():
             if (place / name).exists():
                 continue
-            fd = kernel.create_map(
-                table.kind, name, table.key_size, table.value_size, sizes[name],
-                kernel.MAP_FLAGS[table.flags],
-            )  # fmt: skip
+            fd = table.create(sizes[name])
             kernel.pin(fd, str(place / name))
             os.close(fd)
         return cls.open(directory)
@@ -209,45 +117,87 @@ class Tables:
             for table in self._tables.values()
         )
 
-    def check_room(self, wanted: Rows) -> None:
-        """Raises BadInput if the rows do not fit, before anything is written."""
+    def check_room(self, wanted: Rows, rules: int = 0) -> None:
+        """Raises BadInput if the rows, or numbers of rules up to `rules`, do not fit.
+
+        Nothing is written before that is known.
+        """
         for name in WRITTEN:
-            table, rows = self[name], wanted[name]
+            rows = wanted[name]
             needed = len(rows)
-            if table.declaration.kind == "array":
+            if self[name].declaration.is_array:
                 needed = max((int.from_bytes(key, "little") + 1 for key in rows), default=0)
-            if needed > table.capacity:
-                raise BadInput(
-                    f"fill the table {name}",
-                    f"it is full: {needed} entries wanted, it holds {table.capacity}",
-                    f"Detach, and attach with --table-size {name}={needed} or more.",
-                )
+            self._check_capacity(name, needed)
+        self._check_capacity("rule_counters", rules + 1)
+
+    def _check_capacity(self, name: str, needed: int) -> None:
+        if needed > self[name].capacity:
+            raise BadInput(
+                f"fill the table {name}",
+                f"it is full: {needed} entries wanted, it holds {self[name].capacity}",
+                f"Detach, and attach with --table-size {name}={needed} or more.",
+            )
 
     def sync(self, wanted: Rows) -> None:
-        """Bring the tables to these rows: additions first, then removals, each row atomically."""
+        """Bring the tables to these rows: additions first, then removals, each row atomically.
+
+        A policy that is replaced is so after all that it is judged by, and who
+        leaves every group is a member of none before: no session is stamped
+        with a generation that did not judge it.
+        """
         have = {name: self[name].rows() for name in WRITTEN}
+        gone = {name: have[name].keys() - wanted[name].keys() for name in WRITTEN}
+        rows = {name: _changed(wanted[name], have[name]) for name in WRITTEN if name != "rule_sets"}
+        rows["members"] |= dict.fromkeys(gone["members"], abi.record("membership").pack())
+        known = rows["policies"].keys() & have["policies"].keys()
+        replaced = [(key, rows["policies"].pop(key)) for key in known]
         for name in WRITTEN:
-            changed = wanted[name].items() - have[name].items()
-            if name == "paths":
-                self._forget_hops([key for key, _ in changed])
-            for key, value in changed:
-                self._put(name, key, value)
+            if name == "rule_sets":
+                self._add_sets(wanted[name], have[name])
+            else:
+                self._put(name, rows[name])
+        for name in LEADING:
+            self[name].remove_all(gone[name])
+        self["policies"].put_all(replaced)
+        self._remove(gone)
+        self._forget_owners(wanted["policies"].keys())
+
+    def _add_sets(self, wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> None:
+        """Sets never change; those that are there are not even looked at, let alone compiled."""
+        added = wanted.keys() - have.keys()
+        self["rule_sets"].put_all((key, wanted[key]) for key in added)
+
+    def _put(self, name: str, rows: Mapping[bytes, bytes]) -> None:
+        if name == "paths":
+            # A path that leads elsewhere now must not use the next hop of what it was.
+            self["next_hops"].remove_all(rows.keys())
+        if name != "devices":
+            self[name].put_all(rows.items())
+            return
+        for key, value in rows.items():
+            try:
+                self[name].put(key, value)
+            except KernelRefused as error:
+                # A device that went away since it was listed is as good as never there.
+                if error.errno != errno.EINVAL:
+                    raise
+
+    def _remove(self, gone: Mapping[str, Set[bytes]]) -> None:
+        """Remove what nothing leads to any more, when no packet is on its way through it."""
+        if gone["policies"] or gone["rule_sets"]:
+            self["rule_sets"].wait_for_programs()
         for name in reversed(WRITTEN):
-            for key in have[name].keys() - wanted[name].keys():
-                self[name].remove(key)
+            if name not in LEADING:
+                self[name].remove_all(gone[name])
 
-    def _put(self, name: str, key: bytes, value: bytes) -> None:
-        try:
-            self[name].put(key, value)
-        except KernelRefused as error:
-            # A device that went away since it was listed is as good as never there.
-            if name != "devices" or error.errno != errno.EINVAL:
-                raise
-
-    def _forget_hops(self, indexes: list[bytes]) -> None:
-        """A path that leads elsewhere now must not use the next hop of what it was."""
-        for index in indexes:
-            self["next_hops"].remove(index)
+    def _forget_owners(self, policed: Set[bytes]) -> None:
+        """What is kept of an ENI for its sessions goes when it is in no group any more."""
+        gone = set(self["owners"].walk()) - policed
+        if not gone:
+            return
+        for name in ("rings", "fragments"):
+            self[name].remove_all([key for key in self[name].walk() if key[:4] in gone])
+        self["owners"].remove_all(gone)
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every verdict, summed over the CPUs."""
@@ -260,3 +210,7 @@ class Tables:
                 sum(part["bytes"] for part in parts),
             )
         return sums
+
+
+def _changed(wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    return dict(wanted.items() - have.items())
