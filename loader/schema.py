@@ -2,25 +2,25 @@
 """The desired state as relations: the tables of the store, and a model as their rows.
 
 The constraints repeat what the model already keeps, so that a state that
-breaks a rule cannot be stored by mistake. Files and transactions are store's.
+breaks a rule cannot be stored by mistake. Those of security groups are in
+schema_groups, files and transactions are store's.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from cipu_xdp.loader import schema_groups
 from cipu_xdp.loader.records import Address, Eni, Model, Route, Subnet, Uplink, Vpc, frozen
+from cipu_xdp.loader.relations import Relation, Row, lacking
 
 # "cipu" in the file's header: tells a store from any other SQLite file.
 APPLICATION_ID = 0x63697075
-SCHEMA = 1
+SCHEMA = 2
 
-Row = tuple[str | int | None, ...]
-
-# References are checked at the end of a transaction, because a changed row is
-# deleted and inserted again.
-CREATE = (
+# What schema 1 was. References are checked at the end of a transaction,
+# because a changed row is deleted and inserted again.
+FIRST = (
     "CREATE TABLE state (revision INTEGER NOT NULL) STRICT",
     "INSERT INTO state VALUES (0)",
     """CREATE TABLE uplinks (
@@ -71,35 +71,13 @@ CREATE = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE TABLE intents (dev TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA}",
+    "PRAGMA user_version = 1",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """One table that holds a part of the model; its first `keys` columns are its key."""
-
-    name: str
-    columns: tuple[str, ...]
-    keys: int
-
-    @property
-    def select(self) -> str:
-        """SQL that reads every row, in the order of the key."""
-        order = ", ".join(self.columns[: self.keys])
-        return f"SELECT {', '.join(self.columns)} FROM {self.name} ORDER BY {order}"  # noqa: S608
-
-    @property
-    def insert(self) -> str:
-        """SQL that adds one row."""
-        places = ", ".join("?" * len(self.columns))
-        return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES ({places})"  # noqa: S608
-
-    @property
-    def delete(self) -> str:
-        """SQL that removes the row of one key."""
-        keys = " AND ".join(f"{column} = ?" for column in self.columns[: self.keys])
-        return f"DELETE FROM {self.name} WHERE {keys}"  # noqa: S608
+# What makes of the store of one schema that of the next, in the same transaction.
+UPGRADES: Mapping[int, tuple[str, ...]] = {
+    1: (*schema_groups.CREATE, "PRAGMA user_version = 2"),
+}
+CREATE = (*FIRST, *(statement for age in sorted(UPGRADES) for statement in UPGRADES[age]))
 
 
 # Their names go into SQL as they are, so they are all written here.
@@ -112,28 +90,35 @@ RELATIONS = (
     Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2),
     Relation("routes", ("vpc", "prefix", "kind", "eni", "host", "peer"), 2),
     Relation("table_sizes", ("name", "entries"), 1),
+    *schema_groups.RELATIONS,
 )
 ROUTE_TARGETS = ("eni", "host", "vpc")
 
 
-def relations_of(model: Model) -> dict[str, set[Row]]:
-    """Return the rows of every relation that together say `model`."""
-    enis = model.enis.values()
+def differing_rows(model: Model, other: Model) -> dict[str, set[Row]]:
+    """Return, by relation, the rows that say what of `model` is not the same in `other`.
+
+    A row that both would have may be among them, if the objects it was made
+    from are equal and not the same.
+    """
+    groups = lacking(model.groups, other.groups)
+    enis = lacking(model.enis, other.enis).values()
+    uplinks = lacking(model.uplinks, other.uplinks).values()
+    routes = lacking(model.routes, other.routes).values()
+    subnets = lacking(model.subnets, other.subnets).values()
     return {
-        "uplinks": {
-            (u.iface, str(u.vtep), u.vxlan_port, u.hook, u.xdp_mode) for u in model.uplinks.values()
-        },
-        "vpcs": {(vpc.name, vpc.vni) for vpc in model.vpcs.values()},
-        "subnets": {(s.vpc, str(s.cidr), str(s.gateway)) for s in model.subnets.values()},
-        "hosts": {(str(host), path) for host, path in model.hosts.items()},
+        "uplinks": {(u.iface, str(u.vtep), u.vxlan_port, u.hook, u.xdp_mode) for u in uplinks},
+        "vpcs": {(vpc.name, vpc.vni) for vpc in lacking(model.vpcs, other.vpcs).values()},
+        "subnets": {(s.vpc, str(s.cidr), str(s.gateway)) for s in subnets},
+        "hosts": {(str(host), path) for host, path in lacking(model.hosts, other.hosts).items()},
         "enis": {_eni_row(eni) for eni in enis},
-        "eni_addresses": {
-            (eni.name, position, eni.vpc, str(ip))
-            for eni in enis
-            for position, ip in enumerate(eni.ips)
-        },
-        "routes": {_route_row(route) for route in model.routes.values()},
-        "table_sizes": set(model.table_sizes.items()),
+        "eni_addresses": set(_address_rows(enis)),
+        "eni_groups": schema_groups.membership_rows(enis),
+        "routes": {_route_row(route) for route in routes},
+        "table_sizes": set(lacking(model.table_sizes, other.table_sizes).items()),
+        "rules": set(schema_groups.rule_rows(groups, other.groups)),
+        "timeouts": set(lacking(model.timeouts, other.timeouts).items()),
+        **schema_groups.group_rows(groups.values()),
     }
 
 
@@ -145,11 +130,14 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
     ips: dict[str, list[Address]] = {}
     for eni, _, _, ip in relations["eni_addresses"]:
         ips.setdefault(eni, []).append(ip_address(ip))
+    groups = schema_groups.memberships_of(relations["eni_groups"])
     uplinks = [
         Uplink(iface, ip_address(vtep), *rest) for iface, vtep, *rest in relations["uplinks"]
     ]
     subnets = [Subnet(v, ip_network(c), ip_address(g)) for v, c, g in relations["subnets"]]
-    enis = [_eni(row, tuple(ips.get(row[0], ()))) for row in relations["enis"]]
+    enis = [
+        _eni(row, tuple(ips.get(row[0], ())), groups.get(row[0], ())) for row in relations["enis"]
+    ]
     routes = [_route(row) for row in relations["routes"]]
     return Model(
         uplinks=frozen({uplink.iface: uplink for uplink in uplinks}),
@@ -159,7 +147,15 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
         routes=frozen({(route.vpc, route.prefix): route for route in routes}),
         hosts=frozen({ip_address(host): path for host, path in relations["hosts"]}),
         table_sizes=frozen(dict(relations["table_sizes"])),
+        groups=schema_groups.groups_of(relations),
+        timeouts=frozen(dict(relations["timeouts"])),
     )
+
+
+def _address_rows(enis: Iterable[Eni]) -> Iterator[Row]:
+    for eni in enis:
+        for position, ip in enumerate(eni.ips):
+            yield (eni.name, position, eni.vpc, str(ip))
 
 
 def _eni_row(eni: Eni) -> Row:
@@ -168,10 +164,10 @@ def _eni_row(eni: Eni) -> Row:
     return (eni.name, eni.number, eni.vpc, eni.mac, eni.dev, host, check, eni.hook)
 
 
-def _eni(row: Sequence[Any], ips: tuple[Address, ...]) -> Eni:
+def _eni(row: Sequence[Any], ips: tuple[Address, ...], groups: tuple[str, ...]) -> Eni:
     name, number, vpc, mac, dev, host, check, hook = row
     where = None if host is None else ip_address(host)
-    return Eni(name, number, vpc, mac, ips, dev, where, bool(check), hook)
+    return Eni(name, number, vpc, mac, ips, dev, where, bool(check), hook, groups)
 
 
 def _route_row(route: Route) -> Row:

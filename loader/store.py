@@ -16,13 +16,15 @@ from typing import Protocol
 
 from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused, LayoutMismatch
 from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.schema import (
     APPLICATION_ID,
     CREATE,
     RELATIONS,
     SCHEMA,
+    UPGRADES,
+    differing_rows,
     model_of,
-    relations_of,
 )
 
 BUSY_SECONDS = 10.0
@@ -122,7 +124,9 @@ class SqliteStore:
         self._db.execute("PRAGMA synchronous = FULL")
         if self._is_new():
             self._create()
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        elif self._version() in UPGRADES:
+            self._upgrade()
+        version = self._version()
         if version != SCHEMA:
             age = "a newer" if version > SCHEMA else "an older"
             raise LayoutMismatch(
@@ -149,11 +153,23 @@ class SqliteStore:
                 for statement in CREATE if self._is_new() else ():
                     self._db.execute(statement)
 
+    def _upgrade(self) -> None:
+        # Its version is asked again, inside: another command may have been first.
+        with self._transaction("IMMEDIATE"):
+            while self._version() in UPGRADES:
+                for statement in UPGRADES[self._version()]:
+                    self._db.execute(statement)
+
+    def _version(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
     def _read(self) -> Model:
         revision = self._revision()
         if self._loaded is None or self._loaded[0] != revision:
-            rows = {r.name: self._db.execute(r.select).fetchall() for r in RELATIONS}
-            self._loaded = (revision, model_of(rows))
+            with uncollected():
+                rows = {r.name: self._db.execute(r.select).fetchall() for r in RELATIONS}
+                self._loaded = (revision, model_of(rows))
         return self._loaded[1]
 
     def _revision(self) -> int:
@@ -170,7 +186,7 @@ class SqliteStore:
             )
 
     def _write(self, before: Model, after: Model) -> bool:
-        old, new = relations_of(before), relations_of(after)
+        old, new = differing_rows(before, after), differing_rows(after, before)
         for relation in RELATIONS:
             gone = old[relation.name] - new[relation.name]
             self._db.executemany(relation.delete, [row[: relation.keys] for row in gone])
