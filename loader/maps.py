@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping
 
 from cipu_xdp.loader import libbpf
+from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.libbpf import call, kernel_error, library
 
 TYPES = {
@@ -68,9 +69,24 @@ def fill(fd: int, values: bytes, count: int) -> None:
     _batch("bpf_map_update_batch", "fill a table", fd, keys, values, count=count)
 
 
-def delete_many(fd: int, keys: Collection[bytes]) -> None:
-    """Remove many keys, all of them there, in one call. Raises KernelRefused."""
-    _batch("bpf_map_delete_batch", "remove rows", fd, b"".join(keys), count=len(keys))
+def delete_many(fd: int, keys: Collection[bytes]) -> int:
+    """Remove many keys, in one call if all are there; returns how many were.
+
+    Raises KernelRefused.
+    """
+    left, removed = list(keys), 0
+    options = libbpf.BatchOptions(sz=ctypes.sizeof(libbpf.BatchOptions))
+    while left:
+        count = ctypes.c_uint32(len(left))
+        result = library().bpf_map_delete_batch(
+            fd, b"".join(left), ctypes.byref(count), ctypes.byref(options)
+        )
+        if result < 0 and -result != errno.ENOENT:
+            raise kernel_error("remove rows", -result)
+        removed += count.value
+        # The kernel stops at a key that is not there.
+        left = left[count.value + 1 :]
+    return removed
 
 
 def _batch(name: str, tried: str, *arguments: int | bytes, count: int) -> None:
@@ -91,32 +107,42 @@ def delete(fd: int, key: bytes) -> None:
         raise kernel_error("remove a row", -result)
 
 
-def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Every key and value, read in batches."""
+def batches(fd: int, key_size: int, value_size: int) -> Iterator[tuple[memoryview, memoryview]]:
+    """All keys and all values, some thousand at a time; they last until the next are asked for.
+
+    Raises KernelRefused (errno ENOTSUPP for a kind of table that has no batches).
+    """
     keys = ctypes.create_string_buffer(key_size * BATCH)
     values = ctypes.create_string_buffer(value_size * BATCH)
     here, there = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
     options = libbpf.BatchOptions(sz=ctypes.sizeof(libbpf.BatchOptions))
-    start = None
-    while True:
+    start, result = None, 0
+    while result == 0:
         count = ctypes.c_uint32(BATCH)
         result = library().bpf_map_lookup_batch(
             fd, start, there, keys, values, ctypes.byref(count), ctypes.byref(options)
         )
-        if result == -ENOTSUPP:
-            yield from _walk(fd, key_size, value_size)
-            return
         if result < 0 and -result != errno.ENOENT:
             raise kernel_error("read a table", -result)
-        names, contents = keys.raw, values.raw
-        for n in range(count.value):
-            yield (
-                names[n * key_size : (n + 1) * key_size],
-                contents[n * value_size : (n + 1) * value_size],
-            )
-        if result < 0:
-            return
+        read = count.value
+        yield memoryview(keys)[: read * key_size], memoryview(values)[: read * value_size]
         here, there, start = there, here, there
+
+
+def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every key and value, read in batches where the kind of table has them."""
+    try:
+        for keys, values in batches(fd, key_size, value_size):
+            names, contents = bytes(keys), bytes(values)
+            for n in range(len(names) // key_size):
+                yield (
+                    names[n * key_size : (n + 1) * key_size],
+                    contents[n * value_size : (n + 1) * value_size],
+                )
+    except KernelRefused as error:
+        if error.errno != ENOTSUPP:
+            raise
+        yield from _walk(fd, key_size, value_size)
 
 
 def keys(fd: int, key_size: int) -> Iterator[bytes]:
