@@ -26,7 +26,7 @@ PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "status",
-    "vpc", "subnet", "eni", "route",
+    "vpc", "subnet", "eni", "route", "session",
     "export", "lab", "completion",
 )  # fmt: skip
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 import click
@@ -19,6 +20,7 @@ import click
 from cipu_xdp.cli.context import settings
 
 Row = Mapping[str, Any]
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,37 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, none: str) -> N
         print_table(rows, columns)
     else:
         click.echo(none)
+
+
+def show_stream(rows: Iterable[Row], columns: Sequence[Column], *, none: str) -> None:
+    """Print a list that may be too long for the memory: a table a page, ``none``, or JSON.
+
+    As JSON it is one array all the same, with a line for each object.
+    """
+    pages = _pages(rows)
+    first = next(pages, [])
+    if wants_json():
+        _print_json_pages(chain([first], pages))
+    elif first:
+        for page in chain([first], pages):
+            print_table(page, columns)
+    else:
+        click.echo(none)
+
+
+def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while page := list(islice(rest, PAGE)):
+        yield page
+
+
+def _print_json_pages(pages: Iterable[Sequence[Row]]) -> None:
+    # Only without an indent is the encoder the fast one.
+    before = "["
+    for page in pages:
+        click.echo(before + ",\n ".join(json.dumps(row, default=str) for row in page), nl=False)
+        before = ",\n "
+    click.echo("]")
 
 
 def show_object(value: Row, fields: Sequence[Column], *, done: str = "") -> None:

@@ -131,6 +131,12 @@ def _uplinks(_ctx: click.Context) -> Iterable[object]:
         return [uplink["iface"] for uplink in net.status()["uplinks"]]
 
 
+def _states(_ctx: click.Context) -> Iterable[object]:
+    from cipu_xdp.loader import timeouts
+
+    return timeouts.DEFAULTS
+
+
 def _interfaces(_ctx: click.Context) -> Iterable[object]:
     return [name for _, name in socket.if_nameindex()]
 
@@ -143,6 +149,8 @@ UPLINK = Word("uplink", known=_uplinks)
 ADDRESS = Word("address", check=ipaddress.ip_address)
 VTEP = Word("address", known=_hosts, check=ipaddress.ip_address)
 CIDR = Word("CIDR", check=_network)
+NETWORK = Word("address or CIDR", check=_network)
+STATE = Word("state", known=_states)
 SUBNET = Word("CIDR", known=_subnets, check=_network)
 ROUTED = Word("CIDR", known=_prefixes, check=_network)
 MAC = Word("MAC address", check=_mac)
