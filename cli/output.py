@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Literal
 
 import click
@@ -90,14 +90,14 @@ def show_stream(rows: Iterable[Row], columns: Sequence[Column], *, none: str) ->
 
     As JSON it is one array all the same, with a line for each object.
     """
-    pages = _pages(rows)
-    first = next(pages, [])
     if wants_json():
-        _print_json_pages(chain([first], pages))
-    elif first:
-        for page in chain([first], pages):
-            print_table(page, columns)
-    else:
+        _print_json_pages(_pages(rows))
+        return
+    shown = False
+    for page in _pages(rows):
+        print_table(page, columns)
+        shown = True
+    if not shown:
         click.echo(none)
 
 
@@ -109,11 +109,11 @@ def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _print_json_pages(pages: Iterable[Sequence[Row]]) -> None:
     # Only without an indent is the encoder the fast one.
-    before = "["
+    before, end = "[", "[]"
     for page in pages:
         click.echo(before + ",\n ".join(json.dumps(row, default=str) for row in page), nl=False)
-        before = ",\n "
-    click.echo("]")
+        before, end = ",\n ", "]"
+    click.echo(end)
 
 
 def show_object(value: Row, fields: Sequence[Column], *, done: str = "") -> None:

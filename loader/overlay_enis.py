@@ -81,8 +81,11 @@ class EniVerbs(Verbs):
         return show.enis(self._instance.model(), vpc)
 
     def eni_show(self, name: str) -> Answer:
-        """One ENI."""
-        return show.eni(self._instance.model(), name)
+        """One ENI, and what it has of sessions if it is policed here."""
+        from cipu_xdp.loader import sessions
+
+        found = show.eni(self._instance.model(), name)
+        return {**found, "sessions": sessions.seen_of(self._instance.place, found["number"])}
 
     def _told(self, model: Model, name: str) -> Answer:
         from cipu_xdp.loader import choice

@@ -13,6 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from cipu_xdp.loader import abi, maps
+from cipu_xdp.loader.errors import LayoutMismatch, NotAttached
+from cipu_xdp.loader.pins import Place
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.session_answers import Answer, Answers
 from cipu_xdp.loader.session_filters import Row, Test, in_value
@@ -107,7 +109,7 @@ def totals(tables: Tables) -> Answer:
 
 
 def of_eni(tables: Tables, number: int) -> Answer | None:
-    """The same of the ENI with a number; None if no policy binds it here."""
+    """What an ENI has of sessions, by its number; None if no policy binds it here."""
     key = abi.u32(number)
     policy = next(tables["policies"].values(key), None)
     if policy is None:
@@ -119,3 +121,15 @@ def of_eni(tables: Tables, number: int) -> Answer | None:
         "quota": abi.record("policy").numbers(policy)["quota"],
         **{name: owner[name] for name in COUNTED},
     }
+
+
+def seen_of(place: Place, number: int) -> Answer | None:
+    """The same of an ENI of an instance; None also if nothing is attached."""
+    if place.record() is None or place.pins is None:
+        return None
+    try:
+        tables = Tables.open(place.pins)
+    except (NotAttached, LayoutMismatch):
+        return None
+    with closing(tables):
+        return of_eni(tables, number)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from cipu_xdp.loader import __version__, abi, kernel, netns, rows
+from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.pins import Hooked, Place
 from cipu_xdp.loader.records import Model, Uplink
-from cipu_xdp.loader.tables import WRITTEN
+from cipu_xdp.loader.tables import FILLED, WRITTEN
 
 Answer = dict[str, Any]
 OVERHEAD = {4: 50, 6: 70}
@@ -37,6 +37,7 @@ def status(place: Place, model: Model) -> Answer:
             "gone": [],
         },
         "routes": len(model.routes),
+        "sessions": None,
         "tables": [],
         "verdicts": [],
     }
@@ -44,7 +45,8 @@ def status(place: Place, model: Model) -> Answer:
         with Devices() as devices, closing(Attachment.open(record, place, devices)) as attachment:
             answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
             answer["enis"]["gone"] = _gone(attachment, model)
-            answer["tables"] = list(_tables(attachment, model))
+            answer["sessions"] = sessions.totals(attachment.tables)
+            answer["tables"] = [*_tables(attachment, model), *_filled(attachment, answer)]
             answer["verdicts"] = list(_verdicts(attachment))
     return answer
 
@@ -112,6 +114,23 @@ def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
             "entries": len(table.rows()),
             "max_entries": table.capacity,
             "in_line": table.holds(wanted[name]),
+        }
+
+
+def _filled(attachment: Attachment, answer: Answer) -> Iterator[Answer]:
+    """The tables that the datapath fills, as far as their entries need not be counted one by one.
+
+    No model says what is in them, so they are neither in line nor out of it.
+    """
+    known = {"sessions": answer["sessions"]["in_use"]}
+    for name in FILLED:
+        table = attachment.tables[name]
+        yield {
+            "name": name,
+            "kind": table.declaration.kind,
+            "entries": known.get(name),
+            "max_entries": table.capacity,
+            "in_line": None,
         }
 
 

@@ -12,6 +12,13 @@ from typing import Any
 
 from click.testing import Result
 
+
+class Sessions(list[dict[str, Any]]):
+    """Sessions that are there, and `more` that are not."""
+
+    more = 0
+
+
 VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64"}
 SUBNET = {"vpc": "blue", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}
 ROUTE = {"vpc": "blue", "prefix": "0.0.0.0/0", "kind": "eni", "target": "web"}
@@ -29,6 +36,23 @@ LOCAL = {
     "notes": ["the peer of veth-web has GRO off"],
 }
 REMOTE = LOCAL | {"name": "db", "number": 2, "dev": None, "host": "192.0.2.2", "notes": []}
+COUNTS = {"in_use": 3, "opened": 40, "evicted": 2, "refused": 1}
+SESSION = {
+    "protocol": "tcp",
+    "state": "tcp_established",
+    "opener": {
+        "vpc": "blue", "ip": "fd00:1::10", "port": 40000, "eni": "web", "packets": 7, "bytes": 900,
+    },
+    "responder": {
+        "vpc": "blue", "ip": "fd00:1::9", "port": 443, "eni": None, "packets": 5, "bytes": 600,
+    },
+    "icmp": None,
+    "age_s": 30,
+    "idle_s": 4,
+    "expires_s": 7436,
+    "rules": {"egress": {"group": "outside", "id": 1}, "ingress": None},
+}  # fmt: skip
+TIMEOUT = {"state": "udp_established", "seconds": 120, "default": 300}
 UPLINK = {
     "iface": "eth0",
     "ifindex": 2,
@@ -55,6 +79,7 @@ STATUS = {
     "subnets": 2,
     "enis": {"local": 1, "remote": 1},
     "routes": 1,
+    "sessions": COUNTS | {"capacity": 65536},
     "tables": [{"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536}],
     "verdicts": [
         {
@@ -79,9 +104,14 @@ ANSWERS: dict[str, object] = {
     "eni_create": LOCAL,
     "eni_set": LOCAL,
     "eni_delete": LOCAL,
-    "eni_show": LOCAL,
+    "eni_show": LOCAL | {"sessions": COUNTS | {"quota": 1000}},
     "route_create": ROUTE,
     "route_delete": ROUTE,
+    "session_list": Sessions([SESSION]),
+    "session_flush": {"flushed": 12},
+    "session_timeouts": [TIMEOUT],
+    "session_timeout_set": TIMEOUT,
+    "session_timeout_reset": [TIMEOUT],
     "export": {"vpcs": {"blue": {"vni": 100}}},
 }
 BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from cipu_xdp.cli import output
+from cipu_xdp.cli.commands.status import sessions_text
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column, Row
 from cipu_xdp.cli.params import ADDRESS, ENI, IFACE, MAC, NEW_NAME, VPC, VTEP, examples
@@ -32,6 +33,7 @@ FIELDS = (
     Column("source check", "source_check"),
     Column("hook", "hook"),
 )
+SHOWN = (*FIELDS, Column("sessions", lambda eni: sessions_text(eni["sessions"])))
 IPS = click.option(
     "--ip", "ips", type=ADDRESS, multiple=True, metavar="ADDR", help="Address; may be repeated."
 )
@@ -163,4 +165,4 @@ def list_(vpc: str | None) -> None:
 def show(name: str) -> None:
     """Show the ENI NAME."""
     with overlay() as net:
-        output.show_object(net.eni_show(name), FIELDS)
+        output.show_object(net.eni_show(name), SHOWN)

@@ -24,6 +24,15 @@ def _health(uplink: Row) -> str:
     return "in place" if uplink["ok"] else "NOT IN PLACE, attach it again"
 
 
+def sessions_text(counts: Row | None) -> str:
+    """What there is of sessions, of an ENI or of all."""
+    if counts is None:
+        return ""
+    most = counts["quota"] if "quota" in counts else counts["capacity"]
+    past = ", ".join(f"{counts[name]} {name}" for name in ("opened", "evicted", "refused"))
+    return f"{counts['in_use']} of {most}; {past}"
+
+
 UPLINK_FIELDS = (
     Column("uplink", "iface"),
     Column("VTEP", lambda uplink: f"{uplink['vtep']} port {uplink['vxlan_port']}"),
@@ -43,6 +52,7 @@ INSTANCE_FIELDS = (
     Column("subnets", "subnets"),
     Column("ENIs", lambda state: _enis(state["enis"])),
     Column("routes", "routes"),
+    Column("sessions", lambda state: sessions_text(state["sessions"])),
 )
 TABLE_COLUMNS = (
     Column("table", "name"),

@@ -11,6 +11,15 @@ from fake_overlay import (
     Run,
 )
 
+EVERY_FILTER: dict[str, Any] = {
+    "vpc": "blue",
+    "eni": "web",
+    "proto": "tcp",
+    "ip": "10.0.0.0/24",
+    "port": 80,
+    "state": "tcp_closing",
+}
+NO_FILTER: dict[str, Any] = dict.fromkeys(EVERY_FILTER)
 REACHES: list[tuple[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
     ("vpc create blue --vni 100", ("vpc_create", ("blue", 100), {})),
     ("vpc delete blue", ("vpc_delete", ("blue",), {})),
@@ -31,6 +40,25 @@ REACHES: list[tuple[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
     ("route list --vpc blue", ("route_list", ("blue",), {})),
     ("detach eth0", ("detach", ("eth0",), {})),
     ("detach --all", ("detach_all", (), {})),
+    ("session list --json", ("session_list", (), NO_FILTER | {"limit": None})),
+    ("session list", ("session_list", (), NO_FILTER | {"limit": 1000})),
+    (
+        "session list --vpc blue --eni web --proto tcp --ip 10.0.0.0/24 --port 80"
+        " --state tcp_closing --limit 5",
+        ("session_list", (), EVERY_FILTER | {"limit": 5}),
+    ),
+    ("session flush --all", ("session_flush", (), NO_FILTER | {"everything": True})),
+    (
+        "session flush --port 0",
+        ("session_flush", (), NO_FILTER | {"everything": False, "port": 0}),
+    ),
+    ("session timeout list", ("session_timeouts", (), {})),
+    (
+        "session timeout set udp_opening 9",
+        ("session_timeout_set", ("udp_opening", 9), {}),
+    ),
+    ("session timeout reset udp_opening", ("session_timeout_reset", ("udp_opening",), {})),
+    ("session timeout reset", ("session_timeout_reset", (None,), {})),
     ("status", ("status", (), {})),
     ("export", ("export", (), {})),
 ]

@@ -42,6 +42,14 @@ BAD_LINES = [
     "eni set web --dev v0 --host 192.0.2.2",
     "route create blue 10.0.0.0/8",
     "route create blue 10.0.0.0/8 --blackhole --eni web",
+    "session",
+    "session list --port http",
+    "session list --ip 10.0.0",
+    "session list --limit few",
+    "session flush",
+    "session flush --all --vpc blue",
+    "session timeout set udp_opening",
+    "session timeout set udp_opening long",
     "completion tcsh",
 ]
 

@@ -15,12 +15,15 @@ from fake_overlay import (
     LOCAL,
     REMOTE,
     ROUTE,
+    SESSION,
     STATUS,
     SUBNET,
+    TIMEOUT,
     UPLINK,
     VPC,
     FakeOverlay,
     Run,
+    Sessions,
 )
 
 from cipu_xdp.cli import output
@@ -34,9 +37,14 @@ from cipu_xdp.loader import errors
         ("vpc create blue --vni 100", VPC),
         ("vpc list", [VPC]),
         ("subnet list", [SUBNET]),
-        ("eni show web", LOCAL),
+        ("eni show web", ANSWERS["eni_show"]),
         ("eni list", [LOCAL, REMOTE]),
         ("route list", [ROUTE]),
+        ("session list --vpc blue", [SESSION]),
+        ("session flush --all", {"flushed": 12}),
+        ("session timeout list", [TIMEOUT]),
+        ("session timeout set udp_established 120", TIMEOUT),
+        ("session timeout reset", [TIMEOUT]),
         ("attach eth0", UPLINK),
         ("detach eth0", UPLINK),
         ("detach --all", ["eth0", "eth1"]),
@@ -106,8 +114,74 @@ def test_status_says_what_and_why(run: Run) -> None:
     result = run("status")
     for words in ("xdp (native)", "the driver runs XDP itself", "tenants 1550", "ENCAPSULATED"):
         assert words in result.stdout
+    assert "  sessions   3 of 65536; 40 opened, 2 evicted, 1 refused\n" in result.stdout
     assert "SPOOFED" not in result.stdout
     assert "note: eth0 has a second address" in result.stderr
+
+
+def test_an_eni_says_what_it_has_of_sessions(run: Run, fake: FakeOverlay) -> None:
+    assert "3 of 1000; 40 opened, 2 evicted, 1 refused\n" in run("eni show web").stdout
+    fake.answers["eni_show"] = LOCAL | {"sessions": None}
+    assert re.search(r"sessions +-\n", run("eni show web").stdout)
+
+
+def test_a_session_is_a_line_of_who_talks_to_whom(run: Run) -> None:
+    head, line = run("session list").stdout.splitlines()
+    assert head.split()[:5] == ["VPC", "PROTOCOL", "STATE", "OPENER", "RESPONDER"]
+    assert "blue  tcp       tcp_established  [fd00:1::10]:40000 (web)  [fd00:1::9]:443" in line
+    assert line.endswith("4     7436    7 / 5  900 / 600  outside 1 / -")
+
+
+def test_a_session_of_icmp_has_an_id_and_one_of_peers_has_two_vpcs(
+    run: Run, fake: FakeOverlay
+) -> None:
+    ends = {"opener": {"vpc": "blue", "port": None}, "responder": {"vpc": "red", "port": None}}
+    peers = {end: SESSION[end] | other for end, other in ends.items()}  # type: ignore[operator]
+    echo = {"protocol": "icmpv6", "icmp": {"type": 128, "code": 0, "id": 77}}
+    fake.answers["session_list"] = Sessions([SESSION | peers | echo])
+    line = run("session list").stdout.splitlines()[1]
+    assert "blue, red  icmpv6 128/0 id 77" in line
+    assert "fd00:1::10 (web)  fd00:1::9" in line
+
+
+def test_what_a_table_of_sessions_leaves_out_is_said(run: Run, fake: FakeOverlay) -> None:
+    fake.answers["session_list"] = found = Sessions([SESSION])
+    found.more = 12345
+    assert run("session list").stdout.splitlines()[-1].startswith("and 12345 more: ")
+    assert len(json.loads(run("session list --json").stdout)) == 1
+    fake.answers["session_list"] = Sessions()
+    assert run("session list").stdout == "no sessions\n"
+    assert json.loads(run("session list --json").stdout) == []
+
+
+def test_a_long_list_is_printed_while_it_is_made(
+    fake: FakeOverlay, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    alive, most = 0, 0
+
+    class Counted(dict[str, Any]):
+        def __init__(self) -> None:
+            nonlocal alive, most
+            super().__init__(SESSION)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    class Made(Sessions):
+        def __iter__(self) -> Any:
+            return (Counted() for _ in range(10_500))
+
+    fake.answers["session_list"] = Made()
+    for line in ("session list", "session list --json"):
+        most = 0
+        shown = run(line).stdout
+        assert shown.count("tcp_established") == 10_500
+        assert most <= 2 * output.PAGE
+    assert len(json.loads(shown)) == 10_500
+    assert shown.count("\n") == 10_500
 
 
 def test_export_writes_a_file(run: Run, tmp_path: Any) -> None:
