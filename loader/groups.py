@@ -147,7 +147,8 @@ def _with_rules(model: Model, group: SecurityGroup, wanted: Iterable[Rule]) -> S
     for rule in ordered:
         twin = known.get(WHAT_A_RULE_SAYS(rule))
         if twin is not None:
-            raise Unfit(f"the rule {twin} says the same", "Change the one, or delete the other.")
+            said = rule_words.text(rule)
+            raise Unfit(f"the rule {twin} says the same: {said}", "Give it once.")
         _check_remote(model, group, rule)
         id_ = _id(group, joined, rule.id or next_rule)
         joined[id_] = replace(rule, id=id_, number=next(free))

@@ -47,12 +47,13 @@ def attach(topo: topology.Topology, part: HostPart) -> None:
 
 
 def _fill(overlay: Overlay, topo: topology.Topology, part: HostPart) -> None:
-    # Names before what refers to them: VPCs, then ENIs, then routes.
+    # Names before what refers to them: VPCs, then security groups, ENIs, routes.
     vteps = [topo.hosts[part.name].vtep]
     for vpc in topo.vpcs.values():
         overlay.vpc_create(vpc.name, vpc.vni)
         for subnet in vpc.subnets:
             overlay.subnet_create(vpc.name, subnet.cidr, subnet.gateway)
+    _fill_policy(overlay, topo)
     for vpc in topo.vpcs.values():
         for eni in vpc.enis:
             overlay.eni_create(eni.name, vpc=vpc.name, **_eni_words(topo, eni, vteps))
@@ -61,10 +62,19 @@ def _fill(overlay: Overlay, topo: topology.Topology, part: HostPart) -> None:
             overlay.route_create(vpc.name, route.prefix, **_route_words(route, target))
 
 
+def _fill_policy(overlay: Overlay, topo: topology.Topology) -> None:
+    if any(vpc.groups for vpc in topo.vpcs.values()):
+        overlay.sg_create_all(topo)
+    for state, seconds in topo.timeouts.items():
+        overlay.session_timeout_set(state, seconds)
+
+
 def _eni_words(
     topo: topology.Topology, eni: topology.Eni, vteps: Iterable[Address]
 ) -> dict[str, Any]:
-    words: dict[str, Any] = {"ips": eni.ips, "mac": eni.mac, "source_check": eni.source_check}
+    words: dict[str, Any] = {
+        "ips": eni.ips, "mac": eni.mac, "source_check": eni.source_check, "groups": eni.groups,
+    }  # fmt: skip
     if topology.is_local(topo, eni, vteps):
         return words | {"dev": topology.device_name(eni), "hook": eni.hook}
     return words | {"host": topo.vtep(str(eni.host))}

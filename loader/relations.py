@@ -55,7 +55,7 @@ def lacking(mapping: Mapping[Key, Value], other: Mapping[Key, Value]) -> dict[Ke
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep Python's collector of cycles off: rows have none, and to look takes a third of a load."""
+    """Keep the collector of cycles off: rows have none, and to look takes a third of a load."""
     was = gc.isenabled()
     gc.disable()
     try:

@@ -130,6 +130,12 @@ def plain(found: Rule) -> dict[str, Any]:
     return {key: value for key, value in words.items() if value is not None}
 
 
+def text(found: Rule) -> str:
+    """Return what a rule says in one line, for sentences about it."""
+    words = plain(found)
+    return " ".join(str(word) for key, word in words.items() if key not in ("id", "priority"))
+
+
 def _ports_of(protocol: int | None, words: PortsLike) -> tuple[tuple[int, int], ...]:
     name = protocol_name(protocol)
     if name not in WITH_PORTS:

@@ -21,6 +21,7 @@ def vpc(model: Model, name: str) -> Answer:
         "subnets": [str(s.cidr) for s in model.subnets.values() if s.vpc == name],
         "enis": sorted(e.name for e in model.enis.values() if e.vpc == name),
         "routes": [str(r.prefix) for r in model.routes.values() if r.vpc == name],
+        "groups": sorted(g.name for g in model.groups.values() if g.vpc == name),
     }
 
 
@@ -31,7 +32,7 @@ def subnet(model: Model, vpc_name: str, cidr: Any) -> Answer:
 
 def subnets(model: Model, vpc_name: str | None) -> list[Answer]:
     """Every subnet, or those of a VPC."""
-    _known(model, vpc_name)
+    known_vpc(model, vpc_name)
     found = [s for s in model.subnets.values() if vpc_name in (None, s.vpc)]
     return [_subnet(s) for s in sorted(found, key=lambda s: (s.vpc, s.cidr.version, s.cidr))]
 
@@ -44,7 +45,7 @@ def eni(model: Model, name: str) -> Answer:
 
 def enis(model: Model, vpc_name: str | None) -> list[Answer]:
     """Every ENI, or those of a VPC."""
-    _known(model, vpc_name)
+    known_vpc(model, vpc_name)
     found = [e for e in model.enis.values() if vpc_name in (None, e.vpc)]
     return [_eni(model, e) for e in sorted(found, key=lambda e: (e.vpc, e.name))]
 
@@ -56,12 +57,13 @@ def route(model: Model, vpc_name: str, prefix: Any) -> Answer:
 
 def routes(model: Model, vpc_name: str | None) -> list[Answer]:
     """Every route, or those of a VPC."""
-    _known(model, vpc_name)
+    known_vpc(model, vpc_name)
     found = [r for r in model.routes.values() if vpc_name in (None, r.vpc)]
     return [_route(r) for r in sorted(found, key=lambda r: (r.vpc, r.prefix.version, r.prefix))]
 
 
-def _known(model: Model, vpc_name: str | None) -> None:
+def known_vpc(model: Model, vpc_name: str | None) -> None:
+    """Raises BadInput for a VPC that is not there; None stands for all."""
     if vpc_name is not None:
         with trying(f"list what is in VPC {vpc_name}"):
             rules.find_vpc(model, vpc_name)
@@ -83,6 +85,7 @@ def _eni(model: Model, found: Eni) -> Answer:
         "host": str(found.host) if found.host else None,
         "source_check": found.source_check,
         "hook": found.hook,
+        "groups": list(found.groups),
     }
 
 

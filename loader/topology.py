@@ -2,7 +2,7 @@
 """The one language for desired state and labs: what a file says, as records.
 
 A file names hosts, the underlay between them and VPCs with their subnets,
-ENIs and routes; every host can use the same file, because an ENI is local on
+ENIs, routes and security groups; every host can use the same file, because an ENI is local on
 the host it names and remote elsewhere. It decides what that means for one
 host (`desired`). How the words are spelled and checked is in topology_schema,
 YAML and JSON in topology_text, the building of labs in lab.
@@ -17,14 +17,23 @@ from typing import Any
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.records import Address, Model, Uplink
-from cipu_xdp.loader.records import Eni as ModelEni
-from cipu_xdp.loader.records import Route as ModelRoute
-from cipu_xdp.loader.topology_records import Eni, Host, Route, Subnet, Topology, Underlay, Vpc
+from cipu_xdp.loader.topology_document import document
+from cipu_xdp.loader.topology_records import (
+    Eni,
+    Host,
+    Route,
+    SecurityGroup,
+    Subnet,
+    Topology,
+    Underlay,
+    Vpc,
+)
 
 __all__ = [
     "Eni",
     "Host",
     "Route",
+    "SecurityGroup",
     "Subnet",
     "Topology",
     "Underlay",
@@ -36,6 +45,7 @@ __all__ = [
     "load",
     "parse_plain",
     "routes_on",
+    "with_groups",
 ]
 
 
@@ -78,7 +88,7 @@ def desired(topology: Topology, uplinks: Iterable[Uplink]) -> Model:
     for uplink in uplinks:
         model = verbs.set_uplink(model, uplink)
         local.add(uplink.vtep)
-    for step in (_with_vpcs, _with_enis, _with_routes):
+    for step in (_with_vpcs, _with_groups, _with_enis, _with_routes, _with_timeouts):
         try:
             model = step(model, topology, frozenset(local))
         except BadInput as error:
@@ -119,6 +129,28 @@ def _with_vpcs(model: Model, topology: Topology, _local: frozenset[Address]) -> 
     return model
 
 
+def with_groups(model: Model, topology: Topology) -> Model:
+    """Add the security groups of the file. Raises BadInput.
+
+    The rules come after all groups: one may name a group that comes later.
+    """
+    for vpc in topology.vpcs.values():
+        for group in vpc.groups:
+            model = verbs.create_group(model, group.name, vpc.name, group.established, ())
+    for vpc in topology.vpcs.values():
+        for group in vpc.groups:
+            model = verbs.add_rules(model, group.name, group.rules, next_rule=group.next_rule)
+    return model
+
+
+def _with_groups(model: Model, topology: Topology, _local: frozenset[Address]) -> Model:
+    return with_groups(model, topology)
+
+
+def _with_timeouts(model: Model, topology: Topology, _local: frozenset[Address]) -> Model:
+    return verbs.set_timeouts(model, topology.timeouts)
+
+
 def _with_enis(model: Model, topology: Topology, local: frozenset[Address]) -> Model:
     for vpc in topology.vpcs.values():
         for eni in vpc.enis:
@@ -133,6 +165,7 @@ def _with_enis(model: Model, topology: Topology, local: frozenset[Address]) -> M
                 host=None if here or eni.host is None else topology.vtep(eni.host),
                 source_check=eni.source_check,
                 hook="xdp" if here and eni.hook == "xdp" else "tc",
+                groups=eni.groups,
             )
     return model
 
@@ -142,46 +175,3 @@ def _with_routes(model: Model, topology: Topology, local: frozenset[Address]) ->
         for route, target in routes_on(topology, vpc, local):
             model = verbs.create_route(model, vpc.name, route.prefix, route.kind, target)
     return model
-
-
-def document(model: Model) -> dict[str, Any]:
-    """The VPCs of a model with all that is in them, in the language of the files.
-
-    A local ENI names its device, and this host by the VTEP of its first uplink,
-    so that the same text serves the other hosts too.
-    """
-    uplinks = sorted(model.uplinks.values(), key=lambda uplink: uplink.iface)
-    here = str(uplinks[0].vtep) if uplinks else None
-    vpcs: dict[str, dict[str, Any]] = {
-        vpc.name: {"vni": vpc.vni, "subnets": [], "enis": {}, "routes": []}
-        for vpc in model.vpcs.values()
-    }
-    for subnet in model.subnets.values():
-        told = {"cidr": str(subnet.cidr), "gateway": str(subnet.gateway)}
-        vpcs[subnet.vpc]["subnets"].append(told)
-    for eni in model.enis.values():
-        vpcs[eni.vpc]["enis"][eni.name] = _told_eni(eni, here)
-    for route in model.routes.values():
-        vpcs[route.vpc]["routes"].append(_told_route(route))
-    return {"vpcs": {name: _without_empty(vpc) for name, vpc in vpcs.items()}}
-
-
-def _told_eni(eni: ModelEni, here: str | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"mac": eni.mac, "ips": [str(ip) for ip in eni.ips]}
-    if eni.dev is not None:
-        told |= {"dev": eni.dev, "hook": eni.hook}
-    host = here if eni.host is None else str(eni.host)
-    if host is not None:
-        told["host"] = host
-    if not eni.source_check:
-        told["source_check"] = False
-    return told
-
-
-def _told_route(route: ModelRoute) -> dict[str, Any]:
-    target: object = True if route.kind == "blackhole" else route.target
-    return {"prefix": str(route.prefix), route.kind: target}
-
-
-def _without_empty(vpc: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in vpc.items() if value not in ([], {})}

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cipu_xdp.loader import parse
-from cipu_xdp.loader.records import Address, Network
+from cipu_xdp.loader.groups import FIRST_RULES
+from cipu_xdp.loader.records import Address, Network, Rule
 
 DEFAULT_MTU = 1500
 
@@ -66,6 +67,7 @@ class Eni:
     source_check: bool = True
     kind: str = "veth"
     mtu: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,16 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A security group; a rule with the id 0 gets one when the group is made."""
+
+    name: str
+    established: str = "cut"
+    rules: tuple[Rule, ...] = FIRST_RULES
+    next_rule: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Vpc:
     """A VPC with all that is in it."""
 
@@ -86,17 +98,19 @@ class Vpc:
     subnets: tuple[Subnet, ...] = ()
     enis: tuple[Eni, ...] = ()
     routes: tuple[Route, ...] = ()
+    groups: tuple[SecurityGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A whole file. `source` is what messages call it."""
+    """A whole file. `source` is what messages call it, `timeouts` are seconds by state."""
 
     name: str
     source: str
     hosts: Mapping[str, Host] = field(default_factory=dict)
     vpcs: Mapping[str, Vpc] = field(default_factory=dict)
     underlay: Underlay | None = None
+    timeouts: Mapping[str, int] = field(default_factory=dict)
 
     def vtep(self, host: str) -> Address:
         """The VTEP of a host that is named, or written as its VTEP. Raises BadInput."""

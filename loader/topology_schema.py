@@ -2,86 +2,42 @@
 """The words of a topology file: which keys there are, what each may hold.
 
 Each class is one kind of mapping in the file, each docstring is its
-documentation. It decides what is well spelled; a value's own form is decided
-in parse, what fits together in topology and model. Loaded only to read a
-file: importing pydantic takes longer than most commands.
+documentation; those of security groups are in topology_groups. It decides what
+is well spelled; a value's own form is decided in parse, what fits together in
+topology and model. Loaded only to read a file: importing pydantic takes longer
+than most commands.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from cipu_xdp.loader import parse
 from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
-from cipu_xdp.loader.records import Address, Network
+from cipu_xdp.loader.topology_groups import Number, SecurityGroupPart, groups_of
+from cipu_xdp.loader.topology_words import (
+    Device,
+    Flag,
+    Ip,
+    MacText,
+    Mtu,
+    Name,
+    Part,
+    Prefix,
+    TenantMtu,
+    Vni,
+    Vtep,
+)
 
-MIN_MTU = 1350  # IPv6 needs 1280 (RFC 8200, 5), VXLAN over IPv6 takes 70
-MAX_MTU = 65535
 ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
-
-
-def _text(check: Callable[[str], Any]) -> PlainValidator:
-    def validate(value: object) -> Any:
-        if not isinstance(value, str):
-            raise Unfit(f"{value!r} is not text", "Put it between quotes.")
-        return check(value)
-
-    return PlainValidator(validate)
-
-
-TEXT = WithJsonSchema({"type": "string"})
 
 
 def _as_subnet(value: object) -> object:
     return {"cidr": value} if isinstance(value, str) else value
-
-
-Name = Annotated[str, _text(lambda text: parse.name(text, "part of a topology")), TEXT]
-Device = Annotated[str, _text(parse.device), TEXT]
-Ip = Annotated[Address, _text(parse.address), TEXT]
-Vtep = Annotated[Address, _text(parse.underlay_address), TEXT]
-Prefix = Annotated[Network, _text(parse.prefix), TEXT]
-MacText = Annotated[str, _text(parse.mac), TEXT]
-Vni = Annotated[
-    int,
-    PlainValidator(parse.vni),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_VNI}),
-]
-Mtu = Annotated[int, Field(strict=True, ge=MIN_MTU, le=MAX_MTU)]
-TenantMtu = Annotated[int, Field(strict=True, ge=576, le=MAX_MTU)]
-Flag = Annotated[bool, Field(strict=True)]
-
-
-class Part(BaseModel):
-    """A mapping of the file: a key it does not know is an error, not ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: object) -> object:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    raise Unfit(f"there is no key {key!r} here", _allowed(key, cls.model_fields))
-            # A key with nothing after it is as good as none.
-            return {key: part for key, part in value.items() if part is not None}
-        return value
 
 
 class UnderlayPart(Part):
@@ -121,6 +77,7 @@ class EniPart(Part):
     source_check: Flag = True
     kind: Literal["veth", "tap"] = "veth"
     mtu: TenantMtu | None = None
+    security_groups: list[Name] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _placed(self) -> EniPart:
@@ -149,9 +106,10 @@ class VpcPart(Part):
     """A VPC: its VNI, and all that is in it."""
 
     vni: Vni
-    subnets: list[Annotated[SubnetPart, BeforeValidator(_as_subnet)]] = []
-    enis: dict[Name, EniPart] = {}
-    routes: list[RoutePart] = []
+    subnets: list[Annotated[SubnetPart, BeforeValidator(_as_subnet)]] = Field(default_factory=list)
+    security_groups: dict[Name, SecurityGroupPart] = Field(default_factory=dict)
+    enis: dict[Name, EniPart] = Field(default_factory=dict)
+    routes: list[RoutePart] = Field(default_factory=list)
 
 
 class FilePart(Part):
@@ -159,8 +117,9 @@ class FilePart(Part):
 
     name: Name | None = None
     underlay: UnderlayPart | None = None
-    hosts: dict[Name, HostPart] = {}
-    vpcs: dict[Name, VpcPart] = {}
+    hosts: dict[Name, HostPart] = Field(default_factory=dict)
+    vpcs: dict[Name, VpcPart] = Field(default_factory=dict)
+    timeouts: dict[str, Number] = Field(default_factory=dict)
 
 
 def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
@@ -179,6 +138,7 @@ def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
         hosts={key: topology.Host(key, **dict(host)) for key, host in part.hosts.items()},
         vpcs={key: _vpc(key, vpc) for key, vpc in part.vpcs.items()},
         underlay=topology.Underlay(**dict(part.underlay)) if part.underlay else None,
+        timeouts=part.timeouts,
     )
     _check_references(made)
     return made
@@ -189,12 +149,16 @@ def _vpc(name: str, part: VpcPart) -> topology.Vpc:
         name,
         part.vni,
         tuple(topology.Subnet(**dict(subnet)) for subnet in part.subnets),
-        tuple(
-            topology.Eni(key, **(dict(eni) | {"ips": tuple(eni.ips)}))
-            for key, eni in part.enis.items()
-        ),
+        tuple(_eni(key, eni) for key, eni in part.enis.items()),
         tuple(_route(route) for route in part.routes),
+        groups_of(part.security_groups),
     )
+
+
+def _eni(name: str, part: EniPart) -> topology.Eni:
+    words = dict(part) | {"ips": tuple(part.ips), "groups": tuple(part.security_groups)}
+    del words["security_groups"]
+    return topology.Eni(name, **words)
 
 
 def _route(part: RoutePart) -> topology.Route:
@@ -228,12 +192,6 @@ def _check_host(made: topology.Topology, host: str | None, place: str) -> None:
         why = f"{place}: {host!r} is not a host of this file, and {unfit.why}"
         hint = f"Give the address of a VTEP or a host; there are: {known}."
         raise BadInput(f"use {made.source}", why, hint) from None
-
-
-def _allowed(key: object, keys: Any) -> str:
-    near = difflib.get_close_matches(str(key), list(keys), 1)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{meant}Allowed are {', '.join(keys)}."
 
 
 def _bad_input(error: ValidationError, source: str) -> BadInput:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model in the language of the topology files: what `export` prints.
+
+Read back on the same host, it makes the same model; on the other hosts, theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cipu_xdp.loader import rule_words
+from cipu_xdp.loader.records import Eni, Model, Route, SecurityGroup
+
+
+def document(model: Model) -> dict[str, Any]:
+    """The VPCs of a model with all that is in them, in the language of the files.
+
+    A local ENI names its device, and this host by the VTEP of its first uplink,
+    so that the same text serves the other hosts too.
+    """
+    uplinks = sorted(model.uplinks.values(), key=lambda uplink: uplink.iface)
+    here = str(uplinks[0].vtep) if uplinks else None
+    vpcs: dict[str, dict[str, Any]] = {
+        vpc.name: {"vni": vpc.vni, "subnets": [], "security_groups": {}, "enis": {}, "routes": []}
+        for vpc in model.vpcs.values()
+    }
+    for subnet in model.subnets.values():
+        told = {"cidr": str(subnet.cidr), "gateway": str(subnet.gateway)}
+        vpcs[subnet.vpc]["subnets"].append(told)
+    for group in model.groups.values():
+        vpcs[group.vpc]["security_groups"][group.name] = _told_group(group)
+    for eni in model.enis.values():
+        vpcs[eni.vpc]["enis"][eni.name] = _told_eni(eni, here)
+    for route in model.routes.values():
+        vpcs[route.vpc]["routes"].append(_told_route(route))
+    told_vpcs = {name: _without_empty(vpc) for name, vpc in vpcs.items()}
+    return {"vpcs": told_vpcs} | _without_empty({"timeouts": dict(model.timeouts)})
+
+
+def _told_eni(eni: Eni, here: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"mac": eni.mac, "ips": [str(ip) for ip in eni.ips]}
+    if eni.dev is not None:
+        told |= {"dev": eni.dev, "hook": eni.hook}
+    host = here if eni.host is None else str(eni.host)
+    if host is not None:
+        told["host"] = host
+    if not eni.source_check:
+        told["source_check"] = False
+    if eni.groups:
+        told["security_groups"] = list(eni.groups)
+    return told
+
+
+def _told_group(group: SecurityGroup) -> dict[str, Any]:
+    rules = [rule_words.plain(group.rules[id_]) for id_ in sorted(group.rules)]
+    told: dict[str, Any] = {"established": group.established, "rules": rules}
+    # What the last rule's id says by itself needs no saying.
+    if group.next_rule != max(group.rules, default=0) + 1:
+        told["next_rule"] = group.next_rule
+    return told
+
+
+def _told_route(route: Route) -> dict[str, Any]:
+    target: object = True if route.kind == "blackhole" else route.target
+    return {"prefix": str(route.prefix), route.kind: target}
+
+
+def _without_empty(vpc: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in vpc.items() if value not in ([], {})}

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scalars of a topology file, and what every mapping in it has in common.
+
+A value's own form is decided in parse; which mappings there are is written in
+topology_schema and topology_groups.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+
+from cipu_xdp.loader import parse
+from cipu_xdp.loader.parse import Unfit
+from cipu_xdp.loader.records import Address, Network
+
+MIN_MTU = 1350  # IPv6 needs 1280 (RFC 8200, 5), VXLAN over IPv6 takes 70
+MAX_MTU = 65535
+
+
+def _text(check: Callable[[str], Any]) -> PlainValidator:
+    def validate(value: object) -> Any:
+        if not isinstance(value, str):
+            raise Unfit(f"{value!r} is not text", "Put it between quotes.")
+        return check(value)
+
+    return PlainValidator(validate)
+
+
+TEXT = WithJsonSchema({"type": "string"})
+
+
+Name = Annotated[str, _text(lambda text: parse.name(text, "part of a topology")), TEXT]
+Device = Annotated[str, _text(parse.device), TEXT]
+Ip = Annotated[Address, _text(parse.address), TEXT]
+Vtep = Annotated[Address, _text(parse.underlay_address), TEXT]
+Prefix = Annotated[Network, _text(parse.prefix), TEXT]
+MacText = Annotated[str, _text(parse.mac), TEXT]
+Vni = Annotated[
+    int,
+    PlainValidator(parse.vni),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_VNI}),
+]
+Mtu = Annotated[int, Field(strict=True, ge=MIN_MTU, le=MAX_MTU)]
+TenantMtu = Annotated[int, Field(strict=True, ge=576, le=MAX_MTU)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Part(BaseModel):
+    """A mapping of the file: a key it does not know is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: object) -> object:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise Unfit(f"there is no key {key!r} here", _allowed(key, cls.model_fields))
+            # A key with nothing after it is as good as none.
+            return {key: part for key, part in value.items() if part is not None}
+        return value
+
+
+def _allowed(key: object, keys: Any) -> str:
+    near = difflib.get_close_matches(str(key), list(keys), 1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{meant}Allowed are {', '.join(keys)}."
