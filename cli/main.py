@@ -26,7 +26,7 @@ PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "status",
-    "vpc", "subnet", "eni", "route", "session",
+    "vpc", "subnet", "eni", "route", "sg", "session",
     "export", "lab", "completion",
 )  # fmt: skip
 

@@ -126,6 +126,22 @@ def _prefixes(ctx: click.Context) -> Iterable[object]:
         return [route["prefix"] for route in net.route_list(ctx.params.get("vpc"))]
 
 
+def _groups(ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [group["name"] for group in net.sg_list(ctx.params.get("vpc"))]
+
+
+def _rules(ctx: click.Context) -> Iterable[object]:
+    with overlay() as net:
+        return [rule["id"] for rule in net.sg_show(ctx.params["sg"])["rules"]]
+
+
+def _protocols(_ctx: click.Context) -> Iterable[object]:
+    from cipu_xdp.loader import rule_words
+
+    return (*rule_words.PROTOCOLS, rule_words.ANY)
+
+
 def _uplinks(_ctx: click.Context) -> Iterable[object]:
     with overlay() as net:
         return [uplink["iface"] for uplink in net.status()["uplinks"]]
@@ -144,6 +160,9 @@ def _interfaces(_ctx: click.Context) -> Iterable[object]:
 NEW_NAME = Word("name")
 VPC = Word("VPC", known=_vpcs)
 ENI = Word("ENI", known=_enis)
+SG = Word("security group", known=_groups)
+RULE = Word("rule", known=_rules, check=int)
+PROTOCOL = Word("protocol", known=_protocols)
 IFACE = Word("interface", known=_interfaces)
 UPLINK = Word("uplink", known=_uplinks)
 ADDRESS = Word("address", check=ipaddress.ip_address)

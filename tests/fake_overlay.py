@@ -33,6 +33,7 @@ LOCAL = {
     "host": None,
     "source_check": True,
     "hook": "tc",
+    "groups": ["web"],
     "notes": ["the peer of veth-web has GRO off"],
 }
 REMOTE = LOCAL | {"name": "db", "number": 2, "dev": None, "host": "192.0.2.2", "notes": []}
@@ -53,6 +54,29 @@ SESSION = {
     "rules": {"egress": {"group": "outside", "id": 1}, "ingress": None},
 }  # fmt: skip
 TIMEOUT = {"state": "udp_established", "seconds": 120, "default": 300}
+GROUP = {
+    "name": "web",
+    "number": 1,
+    "vpc": "blue",
+    "established": "cut",
+    "rule_count": 2,
+    "members": ["web"],
+}
+RULE = {
+    "sg": "web",
+    "id": 3,
+    "direction": "ingress",
+    "action": "allow",
+    "protocol": "tcp",
+    "ports": "80,443",
+    "icmp": None,
+    "cidr": "10.0.0.0/8",
+    "group": None,
+    "priority": 100,
+}
+COUNTED = RULE | {"sessions": 5, "packets": 120, "bytes": 34000}
+UNCOUNTED = RULE | {"id": 4, "cidr": None, "group": "db", "ports": None, "sessions": None}
+WHOLE_GROUP = GROUP | {"rules": [COUNTED, UNCOUNTED | {"packets": None, "bytes": None}]}
 UPLINK = {
     "iface": "eth0",
     "ifindex": 2,
@@ -112,9 +136,13 @@ ANSWERS: dict[str, object] = {
     "session_timeouts": [TIMEOUT],
     "session_timeout_set": TIMEOUT,
     "session_timeout_reset": [TIMEOUT],
+    "sg_list": [GROUP],
+    "sg_show": WHOLE_GROUP,
+    "sg_rule_add": RULE,
+    "sg_rule_delete": RULE,
     "export": {"vpcs": {"blue": {"vni": 100}}},
 }
-BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET}
+BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET, "sg": GROUP}
 
 
 class FakeOverlay:

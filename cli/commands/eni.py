@@ -9,11 +9,15 @@ from cipu_xdp.cli import output
 from cipu_xdp.cli.commands.status import sessions_text
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column, Row
-from cipu_xdp.cli.params import ADDRESS, ENI, IFACE, MAC, NEW_NAME, VPC, VTEP, examples
+from cipu_xdp.cli.params import ADDRESS, ENI, IFACE, MAC, NEW_NAME, SG, VPC, VTEP, examples
 
 
 def _where(eni: Row) -> str:
     return f"dev {eni['dev']}" if eni["dev"] else f"host {eni['host']}"
+
+
+def _groups(eni: Row) -> object:
+    return eni["groups"] or "none, it is open inside its VPC"
 
 
 COLUMNS = (
@@ -22,6 +26,7 @@ COLUMNS = (
     Column("MAC", "mac"),
     Column("addresses", "ips"),
     Column("where", _where),
+    Column("security groups", "groups"),
 )
 FIELDS = (
     Column("ENI", "name"),
@@ -32,6 +37,7 @@ FIELDS = (
     Column("where", _where),
     Column("source check", "source_check"),
     Column("hook", "hook"),
+    Column("security groups", _groups),
 )
 SHOWN = (*FIELDS, Column("sessions", lambda eni: sessions_text(eni["sessions"])))
 IPS = click.option(
@@ -40,6 +46,9 @@ IPS = click.option(
 HARDWARE = click.option("--mac", type=MAC, metavar="MAC", help="MAC address.")
 DEV = click.option("--dev", type=IFACE, metavar="IFACE", help="Device of this host (local).")
 HOST = click.option("--host", type=VTEP, metavar="VTEP", help="VTEP of another host (remote).")
+GROUPS = click.option(
+    "--sg", "groups", type=SG, multiple=True, metavar="SG", help="Security group; repeatable."
+)
 HOOKS = click.Choice(["auto", "tc", "xdp"])
 
 
@@ -51,7 +60,7 @@ def eni() -> None:
 @eni.command(
     epilog=examples(
         "cipu-xdp eni create web --vpc blue --ip 10.0.0.10 --ip fd00::10 --dev veth0",
-        "cipu-xdp eni create db --vpc blue --ip 10.0.0.20 --host 192.0.2.2",
+        "cipu-xdp eni create db --vpc blue --ip 10.0.0.20 --host 192.0.2.2 --sg db",
     )
 )
 @click.argument("name", type=NEW_NAME)
@@ -60,6 +69,7 @@ def eni() -> None:
 @HARDWARE
 @DEV
 @HOST
+@GROUPS
 @click.option(
     "--no-source-check", is_flag=True, help="Let it send from addresses that are not its own."
 )
@@ -73,6 +83,7 @@ def create(
     mac: str | None,
     dev: str | None,
     host: str | None,
+    groups: tuple[str, ...],
     no_source_check: bool,
     hook: str,
 ) -> None:
@@ -95,6 +106,7 @@ def create(
             host=host,
             source_check=not no_source_check,
             hook=hook,
+            groups=list(groups),
         )
     output.show_object(made, FIELDS, done=f"created ENI {name}")
 
@@ -104,6 +116,8 @@ def create(
     epilog=examples(
         "cipu-xdp eni set web --host 192.0.2.2",
         "cipu-xdp eni set web --ip 10.0.0.11 --ip 10.0.0.12 --no-source-check",
+        "cipu-xdp eni set web --sg web --sg monitored",
+        "cipu-xdp eni set web --no-sg",
     ),
 )
 @click.argument("name", type=ENI)
@@ -111,6 +125,8 @@ def create(
 @HARDWARE
 @DEV
 @HOST
+@GROUPS
+@click.option("--no-sg", is_flag=True, help="Leave all security groups.")
 @click.option("--source-check/--no-source-check", default=None, help="Check its source addresses.")
 @click.option("--hook", type=HOOKS, help="Where its frames are taken.")
 def set_(
@@ -119,16 +135,22 @@ def set_(
     mac: str | None,
     dev: str | None,
     host: str | None,
+    groups: tuple[str, ...],
+    no_sg: bool,
     source_check: bool | None,
     hook: str | None,
 ) -> None:
     """Change the ENI NAME; what is not given stays.
 
-    --dev and --host move it; --ip replaces all its addresses.
+    --dev and --host move it; --ip replaces all its addresses, --sg all its
+    security groups.
     """
     if dev is not None and host is not None:
         raise click.UsageError("Give either --dev or --host.")
-    changes = (ips or None, mac, dev, host, source_check, hook)
+    if groups and no_sg:
+        raise click.UsageError("Give either --sg or --no-sg.")
+    changed_groups = list(groups) if groups or no_sg else None
+    changes = (ips or None, mac, dev, host, source_check, hook, changed_groups)
     if all(change is None for change in changes):
         raise click.UsageError("Give at least one thing to change.")
     with overlay() as net:
@@ -140,6 +162,7 @@ def set_(
             host=host,
             source_check=source_check,
             hook=hook,
+            groups=changed_groups,
         )
     output.show_object(now, FIELDS, done=f"changed ENI {name}")
 

@@ -38,6 +38,13 @@ REACHES: list[tuple[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
     ("eni delete web", ("eni_delete", ("web",), {})),
     ("route delete blue 0.0.0.0/0", ("route_delete", ("blue", "0.0.0.0/0"), {})),
     ("route list --vpc blue", ("route_list", ("blue",), {})),
+    ("sg create web --vpc blue", ("sg_create", ("web",), {"vpc": "blue", "established": "cut"})),
+    ("sg set web --established keep", ("sg_set", ("web",), {"established": "keep"})),
+    ("sg delete web", ("sg_delete", ("web",), {})),
+    ("sg list", ("sg_list", (None,), {})),
+    ("sg list --vpc blue", ("sg_list", ("blue",), {})),
+    ("sg show web", ("sg_show", ("web",), {})),
+    ("sg rule delete web 3", ("sg_rule_delete", ("web", 3), {})),
     ("detach eth0", ("detach", ("eth0",), {})),
     ("detach --all", ("detach_all", (), {})),
     ("session list --json", ("session_list", (), NO_FILTER | {"limit": None})),
@@ -101,7 +108,7 @@ def test_attach_passes_defaults_and_options(run: Run, fake: FakeOverlay) -> None
 
 def test_eni_create_passes_all_it_was_given(run: Run, fake: FakeOverlay) -> None:
     line = "eni create web --vpc blue --ip 10.0.0.10 --ip fd00::1 --dev v0 --mac 02:00:00:00:00:01"
-    assert run(f"{line} --no-source-check --hook xdp").exit_code == 0
+    assert run(f"{line} --no-source-check --hook xdp --sg web --sg db").exit_code == 0
     _, args, named = fake.calls[0]
     assert args == ("web",)
     assert named == {
@@ -112,6 +119,7 @@ def test_eni_create_passes_all_it_was_given(run: Run, fake: FakeOverlay) -> None
         "host": None,
         "source_check": False,
         "hook": "xdp",
+        "groups": ["web", "db"],
     }
 
 
@@ -125,6 +133,8 @@ def test_eni_create_passes_all_it_was_given(run: Run, fake: FakeOverlay) -> None
         ("--no-source-check", {"source_check": False}),
         ("--source-check", {"source_check": True}),
         ("--hook tc", {"hook": "tc"}),
+        ("--sg web --sg db", {"groups": ["web", "db"]}),
+        ("--no-sg", {"groups": []}),
     ],
 )
 def test_eni_set_passes_only_what_changes(
@@ -152,3 +162,29 @@ def test_route_create_passes_its_one_target(
     _, args, named = fake.calls[0]
     assert args == ("blue", "10.9.0.0/16")
     assert {key: value for key, value in named.items() if value} == target
+
+
+NO_WORDS = {"ports": None, "icmp": None, "cidr": None, "group": None, "priority": 100}
+
+
+@pytest.mark.parametrize(
+    ("line", "args", "words"),
+    [
+        ("ingress allow tcp", ("ingress", "allow"), {"protocol": "tcp"}),
+        (
+            "egress deny udp --ports 53,1-9 --cidr 10.0.0.0/8 --priority 7",
+            ("egress", "deny"),
+            {"protocol": "udp", "ports": "53,1-9", "cidr": "10.0.0.0/8", "priority": 7},
+        ),
+        (
+            "ingress allow icmpv6 --icmp 128/0 --group db",
+            ("ingress", "allow"),
+            {"protocol": "icmpv6", "icmp": "128/0", "group": "db"},
+        ),
+    ],
+)
+def test_a_rule_reaches_the_library_in_its_words(
+    run: Run, fake: FakeOverlay, line: str, args: tuple[str, str], words: dict[str, object]
+) -> None:
+    assert run(f"sg rule add web {line}").exit_code == 0
+    assert fake.calls == [("sg_rule_add", ("web", *args), NO_WORDS | words)]

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 from fake_overlay import (
     ANSWERS,
+    GROUP,
     LOCAL,
     REMOTE,
     ROUTE,
+    RULE,
     SESSION,
     STATUS,
     SUBNET,
     TIMEOUT,
     UPLINK,
     VPC,
+    WHOLE_GROUP,
     FakeOverlay,
     Run,
     Sessions,
@@ -45,6 +48,11 @@ from cipu_xdp.loader import errors
         ("session timeout list", [TIMEOUT]),
         ("session timeout set udp_established 120", TIMEOUT),
         ("session timeout reset", [TIMEOUT]),
+        ("sg create web --vpc blue", GROUP),
+        ("sg list", [GROUP]),
+        ("sg show web", WHOLE_GROUP),
+        ("sg rule add web ingress allow tcp", RULE),
+        ("sg rule delete web 3", RULE),
         ("attach eth0", UPLINK),
         ("detach eth0", UPLINK),
         ("detach --all", ["eth0", "eth1"]),
@@ -80,7 +88,7 @@ def test_a_table_in_a_pipe_has_a_line_for_each_object(run: Run, fake: FakeOverla
     wide = LOCAL | {"ips": [f"fd00:1:2:3:4:5:6:{n}" for n in range(16)]}
     fake.answers["eni_list"] = [wide, REMOTE]
     head, *lines = run("eni list").stdout.splitlines()
-    assert head.split() == ["ENI", "VPC", "MAC", "ADDRESSES", "WHERE"]
+    assert head.split() == ["ENI", "VPC", "MAC", "ADDRESSES", "WHERE", "SECURITY", "GROUPS"]
     assert len(lines) == 2
     assert "fd00:1:2:3:4:5:6:15" in lines[0]
     assert "dev veth-web" in lines[0]
@@ -106,8 +114,23 @@ def test_a_table_fits_80_columns_of_a_terminal(monkeypatch: pytest.MonkeyPatch) 
 def test_an_object_is_shown_by_fields_with_notes_aside(run: Run) -> None:
     result = run("eni create web --vpc blue --ip 10.0.0.10 --dev veth-web")
     assert result.stdout.splitlines()[0] == "created ENI web"
-    assert "  addresses     10.0.0.10, fd00:1::10\n" in result.stdout
+    assert "  addresses        10.0.0.10, fd00:1::10\n" in result.stdout
     assert result.stderr == "note: the peer of veth-web has GRO off\n"
+
+
+def test_an_eni_in_no_group_is_said_to_be_open(run: Run, fake: FakeOverlay) -> None:
+    assert "  security groups  web\n" in run("eni show web").stdout
+    fake.answers["eni_set"] = LOCAL | {"groups": []}
+    assert "none, it is open" in run("eni set web --no-sg").stdout
+
+
+def test_a_security_group_is_shown_with_its_rules_and_what_they_counted(run: Run) -> None:
+    shown = run("sg show web").stdout
+    assert "  security group  web\n" in shown
+    words = [line.split() for line in shown.splitlines()]
+    rule = ["ingress", "allow", "tcp"]
+    assert ["3", *rule, "80,443", "-", "10.0.0.0/8", "100", "5", "120", "34000"] in words
+    assert ["4", *rule, "-", "-", "sg", "db", "100", "-", "-", "-"] in words
 
 
 def test_status_says_what_and_why(run: Run) -> None:
