@@ -4,7 +4,8 @@
  * in them. Python reads this file, so: one field a line, no bit-fields, no
  * nested records, padding spelled out. Addresses are 16 bytes in network
  * order; an IPv4 address fills the first four and the rest is zero. All other
- * numbers are in host order unless the comment says otherwise.
+ * numbers are in host order unless the comment says otherwise. What CPUs change
+ * together is 64 bits wide: BCC's compiler has no other atomics.
  */
 #ifndef CIPU_ABI_H
 #define CIPU_ABI_H
@@ -245,8 +246,7 @@ struct session {
 /* slots: one for each session there can be; what is expired is found by walking them. */
 struct slot {
 	__u64 stamp_ns;		/* coarse clock when it was taken */
-	__u32 owner;		/* number of the ENI; 0: free */
-	__u32 pad;
+	__u64 owner;		/* number of the ENI; 0: free */
 	__u8 key[48];		/* of sessions */
 };
 
@@ -255,8 +255,8 @@ struct owner {
 	__u64 opened;
 	__u64 evicted;		/* half-open ones that made room for newer ones */
 	__u64 refused;		/* for want of quota or room */
-	__u32 sessions;		/* slots taken now */
-	__u32 head;		/* where its ring of half-open sessions goes on */
+	__u64 sessions;		/* slots taken now */
+	__u64 head;		/* where its ring of half-open sessions goes on */
 };
 
 /* rings: the slots of the newest half-open sessions of an ENI, oldest overwritten first. */
@@ -297,18 +297,22 @@ struct fragment {
 /* session_clocks: when expired sessions were last looked for, and where that goes on; the key is 0. */
 struct session_clock {
 	__u64 swept_ns;
-	__u32 hand;		/* the next slot to look at */
-	__u32 pad;
+	__u64 hand;		/* counts on; the next slot to look at, modulo their number */
 };
 
-/* scratch: room for what does not fit on the stack; means nothing between two packets. */
+/*
+ * scratch: room for what does not fit on the stack, and what a hook's first
+ * program leaves for its second; means nothing between two packets.
+ */
 struct scratch {
 	__u8 quote[128];
-	__u8 key[48];		/* struct session_key */
-	__u8 quoted_key[48];	/* struct session_key */
 	__u8 session[120];	/* struct session */
 	__u8 fragment[64];	/* struct fragment */
-	__u64 end;		/* aligns the whole */
+	__u8 flow[224];		/* struct flow */
+	__u8 packet[240];	/* struct packet */
+	__u8 outer[48];		/* struct outer */
+	__u8 target[16];	/* struct target */
+	__u64 routed;
 };
 
 /* What the XDP hook leaves in front of a frame for the TC hook of the same device. */

@@ -229,7 +229,7 @@ inline_always bool answer_error(struct __sk_buff *skb, struct packet *p, const _
 	asm volatile("" : "+r"(quoted));	/* one register, whose bounds the verifier follows */
 	if (quoted > QUOTE_BYTES)
 		quoted = QUOTE_BYTES;
-	__builtin_memset(scratch, 0, sizeof(*scratch));
+	__builtin_memset(scratch->quote, 0, sizeof(scratch->quote));
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, scratch->quote, quoted))
 		return false;
 	if (!blank(skb, p, headers + quoted))

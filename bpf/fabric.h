@@ -24,6 +24,7 @@ struct outer {
 	struct vtep_key source;
 	__u32 vni;
 	__u32 path_index;
+	__u32 member;		/* number of the sender's ENI if it is in groups, else 0 */
 	__u8 tos;
 };
 
@@ -114,7 +115,7 @@ inline_always enum verdict know_sender(struct outer *o)
 }
 
 /* Must stand behind its outer source; gateways answer from every host, with errors only. */
-inline_always enum verdict lives_behind(struct packet *p, const struct outer *o)
+inline_always enum verdict lives_behind(struct packet *p, struct outer *o)
 {
 	struct address_key back = p->destination;
 	struct target source;
@@ -129,13 +130,14 @@ inline_always enum verdict lives_behind(struct packet *p, const struct outer *o)
 		if (!leads_to(&back, o->vni))
 			return NOT_PEERED;
 	}
+	o->member = source.flags & TARGET_FLAG_MEMBER ? source.eni : 0;
 	if (source.kind == TARGET_REMOTE && source.link == o->path_index)
 		return NEXT;
 	return source.kind == TARGET_GATEWAY && is_icmp(p) && p->icmp_error ? NEXT : MISPLACED;
 }
 
 /* Other hosts of ours answer their own tenants; a plain VXLAN bridge asks us. */
-inline_always enum verdict fabric_asks(struct packet *p, const struct outer *o, struct way *way)
+inline_always enum verdict fabric_asks(struct packet *p, struct outer *o, struct way *way)
 {
 	bool arp = p->kind == FRAME_ARP;
 	enum verdict verdict;
@@ -157,7 +159,7 @@ inline_always enum verdict fabric_asks(struct packet *p, const struct outer *o, 
 	return arp ? ANSWERED_ARP : ANSWERED_ND;
 }
 
-inline_always enum verdict fabric_decide(void *ctx, struct packet *p, const struct outer *o,
+inline_always enum verdict fabric_decide(void *ctx, struct packet *p, struct outer *o,
 					 struct way *way)
 {
 	enum verdict verdict;
@@ -179,7 +181,8 @@ inline_always enum verdict fabric_decide(void *ctx, struct packet *p, const stru
 		return NOT_LOCAL;
 	if ((o->tos & ECN_MASK) == ECN_CE && !(p->tos & ECN_MASK))
 		return CONGESTION_UNSEEN;
-	return find_way(ctx, p, way);
+	verdict = police(p, way, 0, o->member);
+	return verdict == NEXT ? find_way(ctx, p, way) : verdict;
 }
 
 /* RFC 6040, figure 4: the TOS byte after decapsulation. The row "drop" was decided above. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * parse: reads a tenant's frame once, into numbers; later stages look at
- * those and never at the frame. Says what a frame is, not whether it may go.
+ * packet: what is known of a tenant's frame. parse reads the frame once, into
+ * these numbers; later stages look at those and never at the frame.
  */
 #ifndef CIPU_PACKET_H
 #define CIPU_PACKET_H
@@ -17,12 +17,31 @@
 #define ICMP6_SOLICITATION 135
 #define ICMP6_ADVERTISEMENT 136
 #define ICMP6_REDIRECT 137
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define TCP_OPTIONS_MAX 12
+#define TCP_OPTION_BYTES 40
+#define TCP_OPTION_WINDOW_SCALE 3
+#define QUOTE_HEADERS_BYTES 68	/* an IPv4 header with options, and 8 bytes more */
+#define WINDOW_SCALE_NONE 255
+#define WINDOW_SCALE_MAX 14	/* RFC 7323 2.3 */
 
 enum frame_kind {
 	FRAME_IP,
 	FRAME_ARP,		/* source: who asks; destination: what is asked for */
 	FRAME_SOLICITATION,	/* likewise */
 	FRAME_DISCOVERY,	/* neighbour discovery that is not a solicitation */
+};
+
+/* What an ICMP error says of the packet that it answers; protocol 0: nothing of use. */
+struct quote {
+	__u8 source[16];
+	__u8 destination[16];
+	__u16 source_port;	/* as in struct packet */
+	__u16 destination_port;
+	__u8 protocol;
 };
 
 struct packet {
@@ -33,6 +52,13 @@ struct packet {
 	__u32 length;		/* bytes of the frame, Ethernet header included */
 	__u32 segment;		/* bytes of the biggest IP packet it is cut into */
 	__u32 ports;		/* 0 where there are none */
+	__u32 fragment;		/* the identifier of a fragmented packet, as it stands there */
+	__u32 sequence;		/* TCP */
+	__u32 acknowledged;
+	__u32 payload;		/* TCP: bytes of data */
+	__u16 window;		/* TCP, not scaled */
+	__u16 source_port;	/* network order; an ICMP query's identifier */
+	__u16 destination_port;	/* network order; an ICMP query's type, that of the request */
 	__u16 l4;		/* where the transport header starts */
 	__u8 kind;
 	__u8 protocol;
@@ -40,11 +66,27 @@ struct packet {
 	__u8 hop_limit;
 	__u8 fragmented;
 	__u8 later_fragment;
+	__u8 tcp_flags;
 	__u8 icmp_type;
+	__u8 icmp_code;
 	__u8 icmp_error;
+	__u8 icmp_query;	/* the type of the request that this is, or answers */
 	__u8 arp_operation;
 	__u8 truthful;		/* ARP, ND: the MAC inside is the frame's own */
+	struct quote quote;
+	__u8 options[64];	/* of a TCP SYN: TCP_OPTION_BYTES, and what a masked index may reach */
 };
+
+_Static_assert(sizeof(((struct scratch *)0)->packet) >= sizeof(struct packet), "packet");
+
+/* This CPU's: programs do not nest, and the stack is too small for it. NULL cannot be. */
+inline_always struct packet *packet_here(void)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	return scratch ? (struct packet *)scratch->packet : NULL;
+}
 
 struct cursor {
 	void *at;
@@ -86,24 +128,6 @@ inline_always void *take(struct cursor *c, __u32 bytes)
 	return header;
 }
 
-inline_always enum verdict parse_arp(struct packet *p, struct cursor *c)
-{
-	struct arp_ipv4 *arp = take(c, sizeof(*arp));
-
-	if (!arp)
-		return RUNT;
-	if (arp->hardware != net16(1) || arp->protocol != net16(ETH_P_IP) ||
-	    arp->hardware_bytes != ETH_ALEN || arp->protocol_bytes != 4)
-		return BAD_HEADER;
-	p->kind = FRAME_ARP;
-	p->source.family = p->destination.family = FAMILY_IPV4;
-	__builtin_memcpy(p->source.address, arp->sender, 4);
-	__builtin_memcpy(p->destination.address, arp->target, 4);
-	p->arp_operation = net16(arp->operation);
-	p->truthful = same_mac(arp->sender_mac, p->source_mac);
-	return NEXT;
-}
-
 /* Each family has its own ICMP; the other's number is just another protocol. */
 inline_always bool is_icmp(const struct packet *p)
 {
@@ -120,191 +144,10 @@ inline_always bool is_icmp_error(const struct packet *p)
 	       p->icmp_type == 11 || p->icmp_type == 12;
 }
 
-inline_always enum verdict parse_solicitation(struct packet *p, struct cursor *c)
+inline_always void read_ports(__u16 *source, __u16 *destination, const void *transport)
 {
-	bool whole = has(c, sizeof(struct neighbour_message));
-	struct neighbour_message *message = take(c, SOLICITATION_BYTES);
-
-	if (!message)
-		return RUNT;
-	if (p->hop_limit != 255 || message->code)	/* RFC 4861, 7.1.1 */
-		return BAD_HEADER;
-	if (p->fragmented)				/* RFC 6980, 5 */
-		return BAD_HEADER;
-	p->kind = FRAME_SOLICITATION;
-	__builtin_memcpy(p->destination.address, message->target, 16);
-	p->truthful = 1;
-	if (whole && message->option == 1)
-		p->truthful = same_mac(message->mac, p->source_mac);
-	return NEXT;
-}
-
-inline_always enum verdict parse_icmp(struct packet *p, struct cursor *c)
-{
-	__u8 *type = c->at;
-
-	if (!has(c, 8))
-		return RUNT;
-	p->icmp_type = *type;
-	p->icmp_error = is_icmp_error(p);
-	if (p->source.family != FAMILY_IPV6)
-		return NEXT;
-	if (p->icmp_type == ICMP6_SOLICITATION)
-		return parse_solicitation(p, c);
-	if (p->icmp_type >= ICMP6_ROUTER_SOLICITATION && p->icmp_type <= ICMP6_REDIRECT) {
-		p->kind = FRAME_DISCOVERY;
-		p->truthful = 1;	/* never acted on, so what it claims does no harm */
-	}
-	return NEXT;
-}
-
-/* gso_bytes: payload of each segment of a super-packet, 0 for a plain packet. */
-inline_always enum verdict parse_transport(struct packet *p, struct cursor *c, __u32 gso_bytes)
-{
-	__u32 header_bytes = 8;
-	__u8 *tcp = c->at;
-
-	p->l4 = c->offset;
-	if (p->later_fragment)
-		return NEXT;
-	if (is_icmp(p))
-		return parse_icmp(p, c);
-	if (p->protocol == IPPROTO_TCP) {
-		if (!has(c, 20))
-			return RUNT;
-		header_bytes = tcp[12] >> 4 << 2;
-		if (header_bytes < 20)
-			return BAD_HEADER;
-	} else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP) {
-		if (!has(c, 8))
-			return RUNT;
-	} else {
-		return NEXT;
-	}
-	/* Only the whole of a flow has ports: its fragments must hash alike. */
-	if (!p->fragmented)
-		p->ports = *(__u32 *)tcp;
-	if (gso_bytes == GSO_BY_FRAGS)
-		p->segment = 0;		/* cut as it was put together, which fitted */
-	else if (gso_bytes)
-		p->segment = p->l4 - ETH_HLEN + header_bytes + gso_bytes;
-	return NEXT;
-}
-
-inline_always enum verdict parse_ipv4(struct packet *p, struct cursor *c, __u32 gso_bytes)
-{
-	struct iphdr *ip = take(c, sizeof(*ip));
-	__u32 header_bytes, total;
-
-	if (!ip)
-		return RUNT;
-	header_bytes = ip->ihl * 4;
-	if (ip->version != 4 || header_bytes < sizeof(*ip))
-		return BAD_HEADER;
-	total = net16(ip->tot_len);
-	if (!gso_bytes && total > p->length - ETH_HLEN)
-		return RUNT;
-	if (!gso_bytes && total < header_bytes)
-		return BAD_HEADER;
-	if (!gso_bytes)
-		c->limit = ETH_HLEN + total;
-	if (header_bytes > sizeof(*ip) && !take(c, header_bytes - sizeof(*ip)))
-		return RUNT;
-	p->source.family = p->destination.family = FAMILY_IPV4;
-	__builtin_memcpy(p->source.address, &ip->saddr, 4);
-	__builtin_memcpy(p->destination.address, &ip->daddr, 4);
-	p->protocol = ip->protocol;
-	p->tos = ip->tos;
-	p->hop_limit = ip->ttl;
-	p->fragmented = (ip->frag_off & net16(0x3fff)) != 0;
-	p->later_fragment = (ip->frag_off & net16(0x1fff)) != 0;
-	return parse_transport(p, c, gso_bytes);
-}
-
-/* Walks the extension headers of RFC 8200 that a first packet may carry. */
-inline_always enum verdict parse_extensions(struct packet *p, struct cursor *c)
-{
-	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
-		__u8 next = p->protocol;
-		__u8 *header = c->at;
-		__u32 bytes;
-
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_FRAGMENT && next != IPPROTO_AH)
-			return NEXT;
-		if (i == EXTENSION_HEADERS_MAX)
-			return TOO_MANY_HEADERS;
-		if (!has(c, 8))
-			return RUNT;
-		bytes = (header[1] + 1) * 8;
-		if (next == IPPROTO_AH)
-			bytes = (header[1] + 2) * 4;
-		if (next == IPPROTO_FRAGMENT) {
-			bytes = 8;
-			p->fragmented = 1;
-			p->later_fragment = (*(__u16 *)(header + 2) & net16(0xfff8)) != 0;
-		}
-		p->protocol = header[0];
-		if (p->later_fragment)
-			return NEXT;
-		if (!take(c, bytes))
-			return RUNT;
-	}
-	return NEXT;
-}
-
-inline_always enum verdict parse_ipv6(struct packet *p, struct cursor *c, __u32 gso_bytes)
-{
-	struct ipv6hdr *ip = take(c, sizeof(*ip));
-	enum verdict verdict;
-
-	if (!ip)
-		return RUNT;
-	if (ip->version != 6)
-		return BAD_HEADER;
-	if (!gso_bytes && net16(ip->payload_len) + sizeof(*ip) > p->length - ETH_HLEN)
-		return RUNT;
-	if (!gso_bytes)
-		c->limit = c->offset + net16(ip->payload_len);
-	p->source.family = p->destination.family = FAMILY_IPV6;
-	__builtin_memcpy(p->source.address, &ip->saddr, 16);
-	__builtin_memcpy(p->destination.address, &ip->daddr, 16);
-	p->protocol = ip->nexthdr;
-	p->tos = net16(*(__u16 *)ip) >> 4;
-	p->hop_limit = ip->hop_limit;
-	verdict = parse_extensions(p, c);
-	if (verdict != NEXT)
-		return verdict;
-	return parse_transport(p, c, gso_bytes);
-}
-
-/* length: bytes of the whole frame, of which [frame, end) are at hand. */
-inline_always enum verdict parse(struct packet *p, void *frame, void *end, __u32 length,
-				 __u32 gso_bytes)
-{
-	struct cursor c = { .at = frame, .end = end, .limit = length };
-	struct ethhdr *eth = take(&c, sizeof(*eth));
-
-	__builtin_memset(p, 0, sizeof(*p));
-	p->length = length;
-	if (!eth)
-		return RUNT;
-	p->segment = length - ETH_HLEN;
-	copy_mac(p->destination_mac, eth->h_dest);
-	copy_mac(p->source_mac, eth->h_source);
-	switch (eth->h_proto) {
-	case net16(ETH_P_IP):
-		return parse_ipv4(p, &c, gso_bytes);
-	case net16(ETH_P_IPV6):
-		return parse_ipv6(p, &c, gso_bytes);
-	case net16(ETH_P_ARP):
-		return parse_arp(p, &c);
-	case net16(ETH_P_8021Q):
-	case net16(ETH_P_8021AD):
-		return VLAN_TAGGED;
-	default:
-		return NOT_IP;
-	}
+	*source = ((const __u16 *)transport)[0];
+	*destination = ((const __u16 *)transport)[1];
 }
 
 inline_always bool is_multicast(const struct packet *p)
@@ -316,6 +159,13 @@ inline_always bool is_multicast(const struct packet *p)
 	if (p->destination.family == FAMILY_IPV6)
 		return to[0] == 0xff;
 	return to[0] >= 224;
+}
+
+inline_always bool same_address(const __u8 *a, const __u8 *b)
+{
+	const __u32 *one = (const __u32 *)a, *two = (const __u32 *)b;
+
+	return one[0] == two[0] && one[1] == two[1] && one[2] == two[2] && one[3] == two[3];
 }
 
 inline_always bool is_unspecified(const struct address_key *key)

@@ -9,13 +9,28 @@
 #include "tables.h"
 #include "verdict.h"
 #include "packet.h"
+#include "icmp.h"
+#include "tcp.h"
+#include "parse.h"
 #include "address.h"
 #include "way.h"
+#include "rule_set.h"
+#include "session.h"
+#include "policy.h"
+#include "quota.h"
+#include "fragment.h"
+#include "judge.h"
 #include "tenant.h"
 #include "vxlan.h"
 #include "frame.h"
 #include "tc.h"
 #include "answer.h"
+
+/* Where the hooks' second and third programs are. */
+BPF_PROG_ARRAY(judges, STEPS);
+#ifdef WITH_XDP
+BPF_PROG_ARRAY(judges_xdp, STEPS);
+#endif
 
 inline_always enum verdict tenant_parse(struct __sk_buff *skb, struct packet *p)
 {
@@ -60,34 +75,82 @@ inline_always bool tenant_answer(struct __sk_buff *skb, struct packet *p, struct
 	return true;
 }
 
-int tenant_ingress(struct __sk_buff *skb)
+inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
+				struct way *way, enum verdict verdict)
 {
-	__u32 ifindex = skb->ifindex, length = skb->len;
-	struct eni *eni = enis.lookup(&ifindex);
-	enum verdict verdict = UNKNOWN_DEVICE;
+	__u32 length = skb->len;
 	int action = TC_DROP;
-	struct way way = {};
-	struct packet p;
 	bool done = true;
 
-	if (eni)
-		verdict = tenant_parse(skb, &p);
-	if (verdict == NEXT) {
-		verdict = tenant_decide(skb, &p, eni, &way);
-		switch (action_of(verdict)) {
-		case ACTION_DELIVER:
-		case ACTION_SEND:
-			done = tenant_forward(skb, &p, &way, &action);
-			break;
-		case ACTION_ANSWER:
-			done = tenant_answer(skb, &p, &way, eni, verdict, &action);
-			break;
-		default:
-			break;
-		}
+	switch (action_of(verdict)) {
+	case ACTION_DELIVER:
+	case ACTION_SEND:
+		done = tenant_forward(skb, p, way, &action);
+		if (done)
+			account(p, way);
+		break;
+	case ACTION_ANSWER:
+		done = eni && tenant_answer(skb, p, way, eni, verdict, &action);
+		break;
+	default:
+		break;
 	}
 	count(done ? verdict : refusal(skb), length);
 	return done ? action : TC_DROP;
+}
+
+int tenant_ingress(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct eni *eni = enis.lookup(&ifindex);
+	enum verdict verdict = UNKNOWN_DEVICE;
+	struct packet *p = packet_here();
+	struct way way = {};
+
+	if (!p)
+		return TC_DROP;
+	if (eni)
+		verdict = tenant_parse(skb, p);
+	if (eni && verdict == NEXT)
+		verdict = tenant_decide(skb, p, eni, &way);
+	if (verdict == JUDGE) {
+		leave(&way);
+		judges.call(skb, STEP_JUDGE);
+		verdict = KERNEL_REFUSED;
+	}
+	return tenant_finish(skb, p, eni, &way, verdict);
+}
+
+int tenant_judge(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (scratch) {
+		judge_packet(scratch);
+		judges.call(skb, STEP_SETTLE);
+	}
+	count(KERNEL_REFUSED, 0);
+	return TC_DROP;
+}
+
+int tenant_settle(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct eni *eni = enis.lookup(&ifindex);
+	enum verdict verdict;
+	struct way way = {};
+	struct packet *p;
+
+	if (!scratch)
+		return TC_DROP;
+	p = (struct packet *)scratch->packet;
+	take_up(scratch, &way);
+	verdict = settle(scratch, p, &way);
+	if (verdict == NEXT)
+		verdict = find_way(skb, p, &way);
+	return tenant_finish(skb, p, eni, &way, verdict);
 }
 
 #ifdef WITH_XDP
@@ -113,32 +176,78 @@ inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struc
 }
 
 /* What XDP can carry out itself; everything else goes on to TC, untouched and uncounted. */
-int tenant_xdp(struct xdp_md *xdp)
+inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct way *way,
+				    enum verdict verdict)
 {
-	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	__u32 ifindex = xdp->ingress_ifindex, length = end - frame;
-	struct eni *eni = enis.lookup(&ifindex);
-	enum verdict verdict;
-	struct way way = {};
-	struct packet p;
+	__u32 length = xdp->data_end - xdp->data;
 	int action;
 
-	if (!eni)
-		return XDP_PASS;
-	verdict = parse(&p, frame, end, length, 0);
-	if (verdict == NEXT)
-		verdict = tenant_decide(xdp, &p, eni, &way);
 	if (action_of(verdict) == ACTION_DROP) {
 		count(verdict, length);
 		return XDP_DROP;
 	}
-	if (verdict != SENT && !(verdict == DELIVERED && way.target.flags & TARGET_FLAG_XDP))
+	if (verdict != SENT && !(verdict == DELIVERED && way->target.flags & TARGET_FLAG_XDP))
 		return XDP_PASS;
-	action = tenant_xdp_forward(xdp, &p, &way);
-	if (action == XDP_REDIRECT)
+	action = tenant_xdp_forward(xdp, p, way);
+	if (action == XDP_REDIRECT) {
 		count(verdict, length);
-	else if (action == XDP_ABORTED)
+		account(p, way);
+	} else if (action == XDP_ABORTED) {
 		count(KERNEL_REFUSED, length);
+	}
 	return action;
+}
+
+int tenant_xdp(struct xdp_md *xdp)
+{
+	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	__u32 ifindex = xdp->ingress_ifindex;
+	struct eni *eni = enis.lookup(&ifindex);
+	struct packet *p = packet_here();
+	enum verdict verdict;
+	struct way way = {};
+
+	if (!eni || !p)
+		return XDP_PASS;
+	verdict = parse(p, frame, end, end - frame, 0);
+	if (verdict == NEXT)
+		verdict = tenant_decide(xdp, p, eni, &way);
+	if (verdict == JUDGE) {
+		leave(&way);
+		judges_xdp.call(xdp, STEP_JUDGE);
+		verdict = KERNEL_REFUSED;
+	}
+	return tenant_xdp_finish(xdp, p, &way, verdict);
+}
+
+int tenant_judge_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (scratch) {
+		judge_packet(scratch);
+		judges_xdp.call(xdp, STEP_SETTLE);
+	}
+	count(KERNEL_REFUSED, 0);
+	return XDP_DROP;
+}
+
+int tenant_settle_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
+	struct way way = {};
+	struct packet *p;
+
+	if (!scratch)
+		return XDP_DROP;
+	p = (struct packet *)scratch->packet;
+	take_up(scratch, &way);
+	verdict = settle(scratch, p, &way);
+	if (verdict == NEXT)
+		verdict = find_way(xdp, p, &way);
+	return tenant_xdp_finish(xdp, p, &way, verdict);
 }
 #endif

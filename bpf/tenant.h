@@ -6,11 +6,12 @@
 #ifndef CIPU_TENANT_H
 #define CIPU_TENANT_H
 
-inline_always bool owns(const struct eni *eni, struct address_key *key)
+/* What is known of an address that is the ENI's own; NULL if it is not. */
+inline_always struct target *own(const struct eni *eni, struct address_key *key)
 {
 	struct target *target = addresses.lookup(key);
 
-	return target && target->kind == TARGET_LOCAL && target->eni == eni->number;
+	return target && target->kind == TARGET_LOCAL && target->eni == eni->number ? target : NULL;
 }
 
 /* RFC 5227 probes and RFC 4862 duplicate detection ask with no source address. */
@@ -20,7 +21,7 @@ inline_always bool may_ask(const struct packet *p, const struct eni *eni, struct
 		return false;
 	if (is_unspecified(asker) || is_link_local_ipv6(asker))
 		return true;
-	return !(eni->flags & ENI_FLAG_SOURCE_CHECK) || owns(eni, asker);
+	return !(eni->flags & ENI_FLAG_SOURCE_CHECK) || own(eni, asker);
 }
 
 /* ARP and neighbour solicitations: answered for every address but the asker's own. */
@@ -54,6 +55,7 @@ inline_always bool is_peered_back(const struct packet *p, __u32 vni)
 inline_always enum verdict tenant_decide(void *ctx, struct packet *p, const struct eni *eni,
 					 struct way *way)
 {
+	struct target *source;
 	enum verdict verdict;
 
 	p->source.vni = p->destination.vni = eni->vni;
@@ -63,7 +65,8 @@ inline_always enum verdict tenant_decide(void *ctx, struct packet *p, const stru
 		return tenant_asks(p, eni, way);
 	if (is_multicast(p))
 		return MULTICAST;
-	if (eni->flags & ENI_FLAG_SOURCE_CHECK && !owns(eni, &p->source))
+	source = own(eni, &p->source);
+	if (eni->flags & ENI_FLAG_SOURCE_CHECK && !source)
 		return SPOOFED;
 	verdict = resolve(&p->destination, &way->target);
 	if (verdict != NEXT)
@@ -75,7 +78,9 @@ inline_always enum verdict tenant_decide(void *ctx, struct packet *p, const stru
 	way->routed = is_gateway_mac(p->destination_mac, eni->vni);
 	if (way->routed && p->hop_limit <= 1)
 		return is_answerable(p) ? ANSWERED_EXPIRED : EXPIRED;
-	return find_way(ctx, p, way);
+	verdict = police(p, way, eni->flags & ENI_FLAG_POLICED ? eni->number : 0,
+			 source && source->flags & TARGET_FLAG_MEMBER ? source->eni : 0);
+	return verdict == NEXT ? find_way(ctx, p, way) : verdict;
 }
 
 #endif

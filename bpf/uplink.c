@@ -11,8 +11,17 @@
 #include "tables.h"
 #include "verdict.h"
 #include "packet.h"
+#include "icmp.h"
+#include "tcp.h"
+#include "parse.h"
 #include "address.h"
 #include "way.h"
+#include "rule_set.h"
+#include "session.h"
+#include "policy.h"
+#include "quota.h"
+#include "fragment.h"
+#include "judge.h"
 #include "vxlan.h"
 #include "fabric.h"
 #include "frame.h"
@@ -21,6 +30,23 @@
 #include "underlay.h"
 
 #define HANDOVER_MAGIC 0x63697075
+
+/* Where the hooks' second and third programs are. */
+BPF_PROG_ARRAY(judges, STEPS);
+#ifdef WITH_XDP
+BPF_PROG_ARRAY(judges_xdp, STEPS);
+#endif
+
+_Static_assert(sizeof(((struct scratch *)0)->outer) >= sizeof(struct outer), "outer");
+
+inline_always void leave_outer(const struct outer *o)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (scratch)
+		*(struct outer *)scratch->outer = *o;
+}
 
 inline_always enum verdict fabric_parse(struct packet *p, struct outer *o, void *frame, void *end,
 					__u32 length, __u32 gso_bytes)
@@ -138,43 +164,97 @@ inline_always bool take_over(struct __sk_buff *skb, int *action)
 	return true;
 }
 
-int uplink_ingress(struct __sk_buff *skb)
+inline_always __u32 inner_bytes(__u32 length)
 {
-	__u32 length = skb->len;
-	int action = TC_DROP;
-	enum verdict verdict;
-	struct way way = {};
-	struct outer o = { .source.family = UPLINK_FAMILY };
-	struct packet p;
+	return length < OUTER_BYTES ? 0 : length - OUTER_BYTES;
+}
 
-	if (take_over(skb, &action)) {
-		/* XDP cannot see a tag that the device keeps beside the frame. */
-		verdict = skb->vlan_present ? VLAN_TAGGED : DELIVERED;
-		count(verdict, length);
-		return verdict == DELIVERED ? action : TC_DROP;
-	}
-	verdict = uplink_parse(skb, &p, &o);
-	if (verdict == HOST)
-		verdict = learn_limit(frame_of(skb), end_of(skb));
-	if (action_of(verdict) == ACTION_PASS) {
-		count(verdict, length);
-		return TC_NEXT_FILTER;
-	}
-	if (verdict == NEXT || action_of(verdict) == ACTION_DROP)
-		length -= length < OUTER_BYTES ? length : OUTER_BYTES;
-	if (verdict == NEXT)
-		verdict = know_sender(&o);
-	if (verdict == NEXT)
-		verdict = fabric_decide(skb, &p, &o, &way);
+inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const struct outer *o,
+				struct way *way, enum verdict verdict)
+{
+	__u32 length = inner_bytes(skb->len);
+	int action = TC_DROP;
+
 	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
-	if (verdict == DELIVERED && skb->gso_size && p.protocol == IPPROTO_UDP)
+	if (verdict == DELIVERED && skb->gso_size && p->protocol == IPPROTO_UDP)
 		verdict = GSO_REFUSED;
-	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, &p, &o, &way, verdict, &action)) {
+	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, p, o, way, verdict, &action)) {
 		verdict = refusal(skb);
 		action = TC_DROP;
 	}
+	if (verdict == DELIVERED)
+		account(p, way);
 	count(verdict, length);
 	return action;
+}
+
+int uplink_ingress(struct __sk_buff *skb)
+{
+	struct outer o = { .source.family = UPLINK_FAMILY };
+	struct packet *p = packet_here();
+	enum verdict verdict;
+	struct way way = {};
+	int action;
+
+	if (!p)
+		return TC_NEXT_FILTER;
+	if (take_over(skb, &action)) {
+		/* XDP cannot see a tag that the device keeps beside the frame. */
+		verdict = skb->vlan_present ? VLAN_TAGGED : DELIVERED;
+		count(verdict, skb->len);
+		return verdict == DELIVERED ? action : TC_DROP;
+	}
+	verdict = uplink_parse(skb, p, &o);
+	if (verdict == HOST)
+		verdict = learn_limit(frame_of(skb), end_of(skb));
+	if (action_of(verdict) == ACTION_PASS) {
+		count(verdict, skb->len);
+		return TC_NEXT_FILTER;
+	}
+	if (verdict == NEXT)
+		verdict = know_sender(&o);
+	if (verdict == NEXT)
+		verdict = fabric_decide(skb, p, &o, &way);
+	if (verdict == JUDGE) {
+		leave(&way);
+		leave_outer(&o);
+		judges.call(skb, STEP_JUDGE);
+		verdict = KERNEL_REFUSED;
+	}
+	return uplink_finish(skb, p, &o, &way, verdict);
+}
+
+int uplink_judge(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (scratch) {
+		judge_packet(scratch);
+		judges.call(skb, STEP_SETTLE);
+	}
+	count(KERNEL_REFUSED, 0);
+	return TC_DROP;
+}
+
+int uplink_settle(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
+	struct way way = {};
+	struct packet *p;
+	struct outer o;
+
+	if (!scratch)
+		return TC_DROP;
+	p = (struct packet *)scratch->packet;
+	o = *(struct outer *)scratch->outer;
+	take_up(scratch, &way);
+	verdict = settle(scratch, p, &way);
+	if (verdict == NEXT)
+		verdict = find_way(skb, p, &way);
+	return uplink_finish(skb, p, &o, &way, verdict);
 }
 
 int uplink_egress(struct __sk_buff *skb)
@@ -197,6 +277,7 @@ inline_always int hand_over(struct xdp_md *xdp, const struct packet *p, const st
 	note->flags = way->target.flags;
 	note->eni = way->target.eni;
 	count(HANDED_OVER, p->length);
+	account(p, way);
 	return XDP_PASS;
 }
 
@@ -217,32 +298,82 @@ inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const
 }
 
 /* What is delivered or dropped ends here; all else goes on to TC, untouched and uncounted. */
-int uplink_xdp(struct xdp_md *xdp)
+inline_always int uplink_xdp_finish(struct xdp_md *xdp, struct packet *p, const struct outer *o,
+				    struct way *way, enum verdict verdict)
 {
-	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	__u32 length = end - frame;
-	struct way way = {};
-	struct outer o = { .source.family = UPLINK_FAMILY };
-	struct packet p;
-	enum verdict verdict = fabric_parse(&p, &o, frame, end, length, 0);
+	__u32 length = inner_bytes(xdp->data_end - xdp->data);
 	int action;
 
-	if (verdict == NEXT)
-		verdict = know_sender(&o);
-	if (verdict == NEXT)
-		verdict = fabric_decide(xdp, &p, &o, &way);
-	length -= length < OUTER_BYTES ? length : OUTER_BYTES;
 	if (action_of(verdict) == ACTION_DROP) {
 		count(verdict, length);
 		return XDP_DROP;
 	}
 	if (verdict != DELIVERED)
 		return XDP_PASS;
-	action = uplink_xdp_deliver(xdp, &p, &o, &way);
-	if (action == XDP_ABORTED)
+	action = uplink_xdp_deliver(xdp, p, o, way);
+	if (action == XDP_ABORTED) {
 		count(KERNEL_REFUSED, length);
-	else if (action == XDP_REDIRECT)
+	} else if (action == XDP_REDIRECT) {
 		count(DELIVERED, length);
+		account(p, way);
+	}
 	return action;
+}
+
+int uplink_xdp(struct xdp_md *xdp)
+{
+	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	struct outer o = { .source.family = UPLINK_FAMILY };
+	struct packet *p = packet_here();
+	enum verdict verdict;
+	struct way way = {};
+
+	if (!p)
+		return XDP_PASS;
+	verdict = fabric_parse(p, &o, frame, end, end - frame, 0);
+	if (verdict == NEXT)
+		verdict = know_sender(&o);
+	if (verdict == NEXT)
+		verdict = fabric_decide(xdp, p, &o, &way);
+	if (verdict == JUDGE) {
+		leave(&way);
+		leave_outer(&o);
+		judges_xdp.call(xdp, STEP_JUDGE);
+		verdict = KERNEL_REFUSED;
+	}
+	return uplink_xdp_finish(xdp, p, &o, &way, verdict);
+}
+
+int uplink_judge_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (scratch) {
+		judge_packet(scratch);
+		judges_xdp.call(xdp, STEP_SETTLE);
+	}
+	count(KERNEL_REFUSED, 0);
+	return XDP_DROP;
+}
+
+int uplink_settle_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
+	struct way way = {};
+	struct packet *p;
+	struct outer o;
+
+	if (!scratch)
+		return XDP_DROP;
+	p = (struct packet *)scratch->packet;
+	o = *(struct outer *)scratch->outer;
+	take_up(scratch, &way);
+	verdict = settle(scratch, p, &way);
+	if (verdict == NEXT)
+		verdict = find_way(xdp, p, &way);
+	return uplink_xdp_finish(xdp, p, &o, &way, verdict);
 }
 #endif

@@ -8,6 +8,7 @@
 
 enum verdict {
 	NEXT = -1,
+	JUDGE = -2,	/* the packet goes on to the hook's second program */
 #define VERDICT(name, action, meaning) name,
 #include "verdict.def"
 #undef VERDICT

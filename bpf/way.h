@@ -18,7 +18,10 @@ struct way {
 	struct path *path;	/* to a remote host; NULL: local */
 	__u64 hop_destination;	/* as in struct next_hop; 0: ask the kernel */
 	__u64 hop_source;
+	struct session *session; /* of a packet under policy; NULL: it has none */
 	__u32 path_index;
+	__u32 sender;		/* which end of its session sent the packet */
+	__u32 rules[2];		/* numbers of those that let it pass, 0 for none */
 	__u32 mtu;		/* biggest IP packet of a tenant that fits */
 	__u8 routed;		/* the tenant sent it to its gateway */
 };
@@ -83,6 +86,24 @@ inline_always enum verdict find_way(void *ctx, const struct packet *p, struct wa
 	if (local)
 		return DELIVERED;
 	return way->hop_destination ? SENT : SENT_BY_KERNEL;
+}
+
+/* What a hook's first program leaves for its second, and that takes up again. */
+inline_always void leave(const struct way *way)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+
+	if (!scratch)
+		return;
+	*(struct target *)scratch->target = way->target;
+	scratch->routed = way->routed;
+}
+
+inline_always void take_up(const struct scratch *scratch, struct way *way)
+{
+	way->target = *(const struct target *)scratch->target;
+	way->routed = scratch->routed;
 }
 
 #endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * judge: packets that no fresh session answers for, in programs of their own,
+ * a tail call away: the rules of each end that is bound here are asked; then
+ * a session is opened, or found again for fragments and ICMP errors. One
+ * program for both would be more than the verifier can follow.
+ */
+#ifndef CIPU_JUDGE_H
+#define CIPU_JUDGE_H
+
+/* Places in a hook's array of programs. */
+enum step {
+	STEP_JUDGE = 0,
+	STEP_SETTLE = 1,
+};
+#define STEPS 2
+
+_Static_assert(sizeof(((struct scratch *)0)->session) == sizeof(struct session), "session");
+
+inline_always __u32 service_of(__u8 protocol, __u16 port, __u8 type, __u8 code)
+{
+	__u32 service = protocol << 16;
+
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP)
+		return service | net16(port);
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return service | type << 8 | code;
+	return service;
+}
+
+/* The set's row may be replaced between two looks; then the second finds the new one. */
+inline_always void *rule_set_of(__u32 eni)
+{
+	struct rule_set_key key;
+	struct policy *policy;
+	void *set = NULL;
+
+	for (int attempt = 0; attempt < 3 && !set; attempt++) {
+		policy = policies.lookup(&eni);
+		if (!policy)
+			return NULL;
+		key.digest = policy->digest;
+		set = rule_sets.lookup(&key);
+	}
+	return set;
+}
+
+/* Leaves in *rule the number of the rule that decided; 0: none did. */
+inline_always bool is_allowed(struct flow *f, __u32 end, __u32 *rule)
+{
+	const __u8 *remote = end ? f->key.low_address : f->key.high_address;
+	__u32 direction = end == f->opener ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	const __u32 *words = (const __u32 *)remote;
+	struct ruling ruling = { .order = RULE_ORDER_NONE };
+	void *set = rule_set_of(f->eni[end & 1]);
+
+	f->question.high = (__u64)net32(words[0]) << 32 | net32(words[1]);
+	f->question.low = (__u64)net32(words[2]) << 32 | net32(words[3]);
+	f->question.service = f->service;
+	f->question.head = direction * 2 + (f->key.family == FAMILY_IPV6);
+	f->question.member = f->member[!end];
+	if (set)
+		ruling = ask(set, &f->question);
+	*rule = ruling.rule;
+	return ruling.order != RULE_ORDER_NONE && ruling.order & 1;
+}
+
+/* Asks the rules of the ends that are to be asked, the opener's first. */
+inline_always enum verdict judge(struct flow *f, __u32 bytes)
+{
+	for (__u32 role = 0; role < 2; role++) {
+		__u32 end = (f->opener ^ role) & 1;
+
+		if (!f->ask[end] || is_allowed(f, end, &f->rules[end]))
+			continue;
+		count_rule(f->rules[end], 1, 1, bytes);
+		return role ? INGRESS_DENIED : EGRESS_DENIED;
+	}
+	return NEXT;
+}
+
+/* Errors, and messages that nobody answers, leave nothing behind. */
+inline_always bool keeps_state(const struct packet *p)
+{
+	return !is_icmp(p) || p->icmp_query;
+}
+
+inline_always __u8 first_state(const struct packet *p)
+{
+	if (p->protocol == IPPROTO_TCP)
+		return SESSION_TCP_SYN_SENT;
+	if (p->protocol == IPPROTO_UDP)
+		return SESSION_UDP_OPENING;
+	return is_icmp(p) ? SESSION_ICMP_OPENING : SESSION_OTHER_OPENING;
+}
+
+inline_always void describe(struct session *session, const struct packet *p,
+			    const struct flow *f)
+{
+	__builtin_memset(session, 0, sizeof(*session));
+	session->opened_ns = session->last_ns = f->now;
+	session->low_generation = f->generation[0];
+	session->high_generation = f->generation[1];
+	session->low_eni = f->eni[0];
+	session->high_eni = f->eni[1];
+	session->low_rule = f->rules[0];
+	session->high_rule = f->rules[1];
+	session->opener = f->sender;
+	session->state = first_state(p);
+	session->icmp_type = p->icmp_type;
+	session->icmp_code = p->icmp_code;
+	session->low_scale = session->high_scale = WINDOW_SCALE_NONE;
+	if (p->protocol != IPPROTO_TCP)
+		return;
+	OF(session, scale, f->sender) = window_scale(p);
+	OF(session, next, f->sender) = p->sequence + p->payload + 1;
+	OF(session, window, f->sender) = p->window;
+}
+
+/* NULL: no room. */
+inline_always struct session *open_session(struct scratch *scratch, const struct packet *p,
+					   const struct flow *f)
+{
+	__u32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	struct session *session = (struct session *)scratch->session, *old;
+	struct policy *policy = policies.lookup(&number);
+	__u32 slot;
+
+	old = sessions.lookup(&f->key);
+	if (old)
+		remove_session(&f->key, old->slot);
+	slot = policy ? take_slot(number, policy->quota, &f->key, f->now) : 0;
+	if (!slot)
+		return NULL;
+	describe(session, p, f);
+	session->slot = slot - 1;
+	session->owner = number;
+	/* Another CPU may have opened it in the meantime: then that one counts. */
+	if (sessions.insert(&f->key, session))
+		free_slot(slot - 1);
+	else
+		for (int end = 0; end < 2; end++)
+			count_rule(f->rules[end], 1, 0, 0);
+	return sessions.lookup(&f->key);
+}
+
+/* The session whose packet an ICMP error quotes, if it was the receiver that sent that. */
+inline_always struct session *find_quoted(const struct packet *p, struct flow *f)
+{
+	bool query = p->quote.protocol == (p->source.family == FAMILY_IPV6 ? IPPROTO_ICMPV6
+									   : IPPROTO_ICMP);
+	struct target target;
+
+	if (!p->quote.protocol || !same_address(p->quote.source, p->destination.address))
+		return NULL;
+	f->quoted.vni = p->destination.vni;
+	f->quoted.family = p->destination.family;
+	__builtin_memcpy(f->quoted.address, p->quote.destination, 16);
+	if (resolve(&f->quoted, &target) != NEXT)
+		return NULL;
+	f->sender = !fill_key(&f->key, &p->destination, &f->quoted, p->quote.source_port,
+			      p->quote.destination_port, p->quote.protocol, query);
+	place_ends(f);
+	return find_session(&f->key, f->now);
+}
+
+/* What is said of the flow's opening packet: that of its session, else this packet. */
+inline_always void fill_opening(struct flow *f, const struct packet *p,
+				const struct session *session)
+{
+	if (!session) {
+		f->opener = f->sender;
+		f->service = service_of(p->protocol, p->destination_port, p->icmp_type,
+					p->icmp_code);
+		return;
+	}
+	f->opener = session->opener & 1;
+	f->service = service_of(f->key.protocol,
+				f->opener ? f->key.low_port : f->key.high_port,
+				session->icmp_type, session->icmp_code);
+}
+
+inline_always void stamp(struct session *session, const struct flow *f)
+{
+	session->low_generation = f->generation[0];
+	session->high_generation = f->generation[1];
+	session->low_eni = f->eni[0];
+	session->high_eni = f->eni[1];
+	session->low_rule = f->rules[0];
+	session->high_rule = f->rules[1];
+}
+
+/* Finds what answers for the packet, and which rules are to be asked. */
+inline_always enum verdict prepare(struct packet *p, struct flow *f)
+{
+	__u32 owner = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	struct session *session = NULL;
+
+	if (p->later_fragment && !recall_fragment(p, owner, f->now))
+		return UNKNOWN_FRAGMENT;
+	if (p->icmp_error)
+		session = find_quoted(p, f);
+	f->related = session != NULL;
+	if (!session) {
+		session = find_own(p, f);
+		if (p->icmp_error)
+			session = NULL;
+	}
+	f->known = session != NULL;
+	if (!session && !opens(p))
+		return NO_SESSION;
+	fill_opening(f, p, session);
+	f->rules[0] = session ? session->low_rule : 0;
+	f->rules[1] = session ? session->high_rule : 0;
+	f->ask[0] = f->generation[0] && !(session && session->low_generation == f->generation[0]);
+	f->ask[1] = f->generation[1] && !(session && session->high_generation == f->generation[1]);
+	return NEXT;
+}
+
+/* A hook's second program: what do the rules say? Leaves it in the scratch for the third. */
+inline_always void judge_packet(struct scratch *scratch)
+{
+	struct packet *p = (struct packet *)scratch->packet;
+	struct flow *f = (struct flow *)scratch->flow;
+
+	f->verdict = prepare(p, f);
+	if (f->verdict == NEXT)
+		f->verdict = judge(f, p->length);
+}
+
+/* A hook's third program: carries the judgement out on the table of sessions. */
+inline_always enum verdict settle(struct scratch *scratch, struct packet *p, struct way *way)
+{
+	struct flow *f = (struct flow *)scratch->flow;
+	struct session *session = f->known ? sessions.lookup(&f->key) : NULL;
+
+	sweep(f->now, false);
+	if (f->verdict != NEXT) {
+		if (session)
+			remove_session(&f->key, session->slot);
+		return f->verdict;
+	}
+	if (p->fragmented && !p->later_fragment)
+		remember_fragment(scratch, p, f->sender_eni ? f->sender_eni : f->receiver_eni,
+				  f->now);
+	way->rules[0] = f->rules[0];
+	way->rules[1] = f->rules[1];
+	if (f->related || !keeps_state(p))
+		return NEXT;
+	if (session)
+		stamp(session, f);
+	else
+		session = open_session(scratch, p, f);
+	if (!session)
+		return SESSIONS_FULL;
+	pass(session, p, f, way);
+	return NEXT;
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * quota: room for sessions, so that nobody starves a neighbour. Each session
+ * holds a slot, and each ENI so many slots at most; the oldest half-open
+ * session of an ENI goes when it has too many; expired ones are swept from
+ * the slots a few at every tick of the clock.
+ */
+#ifndef CIPU_QUOTA_H
+#define CIPU_QUOTA_H
+
+#define HALF_OPEN_MAX 4096	/* an ENI; a power of two */
+#define RING_BLOCK_SLOTS 512
+#define SWEEP_SLOTS 32		/* at every tick: some 8,000 a second */
+#define CLAIM_SLOTS 32
+#define OPENING_NS 1000000000ULL /* a slot is taken before its session is there */
+
+inline_always void free_slot(__u32 index)
+{
+	struct slot *slot = slots.lookup(&index);
+	__u64 holder = slot ? slot->owner : 0;
+	__u32 number = holder;
+	struct owner *owner;
+
+	if (!holder || __sync_val_compare_and_swap(&slot->owner, holder, 0) != holder)
+		return;
+	owner = owners.lookup(&number);
+	if (owner)
+		__sync_fetch_and_add(&owner->sessions, -1);
+}
+
+/* Of several CPUs that want it gone, one gives back its slot. */
+inline_always bool remove_session(struct session_key *key, __u32 slot)
+{
+	if (sessions.delete(key))
+		return false;
+	free_slot(slot);
+	return true;
+}
+
+/* Frees the slot if its session is expired or gone. */
+inline_always bool is_free(struct slot *slot, __u32 index, __u64 now)
+{
+	struct session_key *key = (struct session_key *)slot->key;
+	struct session *session;
+
+	if (!slot->owner)
+		return true;
+	session = sessions.lookup(key);
+	if (session && session->slot == index)
+		return is_expired(session, now) && remove_session(key, index);
+	if ((__s64)(now - slot->stamp_ns) < (__s64)OPENING_NS)
+		return false;
+	free_slot(index);
+	return true;
+}
+
+inline_always __u32 next_slot(struct session_clock *clock)
+{
+	return __sync_fetch_and_add(&clock->hand, 1) % SLOTS_ENTRIES;
+}
+
+/* Once a tick, on the CPU that comes first; or whenever places are wanted. */
+inline_always void sweep(__u64 now, bool wanted)
+{
+	__u32 zero = 0;
+	struct session_clock *clock = session_clocks.lookup(&zero);
+	__u64 swept;
+
+	if (!clock)
+		return;
+	swept = clock->swept_ns;
+	if (!wanted &&
+	    (swept == now || __sync_val_compare_and_swap(&clock->swept_ns, swept, now) != swept))
+		return;
+	for (int i = 0; i < SWEEP_SLOTS; i++) {
+		__u32 index = next_slot(clock);
+		struct slot *slot = slots.lookup(&index);
+
+		if (slot)
+			is_free(slot, index, now);
+	}
+}
+
+/* Gives the slot's number plus one; 0 for none. */
+inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u64 now)
+{
+	__u32 zero = 0;
+	struct session_clock *clock = session_clocks.lookup(&zero);
+
+	for (int i = 0; clock && i < CLAIM_SLOTS; i++) {
+		__u32 index = next_slot(clock);
+		struct slot *slot = slots.lookup(&index);
+
+		if (!slot || !is_free(slot, index, now) ||
+		    __sync_val_compare_and_swap(&slot->owner, 0, number) != 0)
+			continue;
+		slot->stamp_ns = now;
+		__builtin_memcpy(slot->key, key, sizeof(slot->key));
+		return index + 1;
+	}
+	return 0;
+}
+
+inline_always struct owner *owner_of(__u32 number)
+{
+	struct owner *owner = owners.lookup(&number), *blank;
+	__u32 zero = 0;
+
+	if (owner)
+		return owner;
+	blank = (struct owner *)blank_rings.lookup(&zero);
+	if (blank)
+		owners.insert(&number, blank);
+	return owners.lookup(&number);
+}
+
+inline_always struct ring_block *ring_block_of(__u32 number, __u32 position)
+{
+	struct ring_key key = { .owner = number, .block = position / RING_BLOCK_SLOTS };
+	struct ring_block *block = rings.lookup(&key), *blank;
+	__u32 zero = 0;
+
+	if (block)
+		return block;
+	blank = blank_rings.lookup(&zero);
+	if (blank)
+		rings.insert(&key, blank);
+	return rings.lookup(&key);
+}
+
+/* Puts a half-open session into its ENI's ring, over the oldest one, which goes. */
+inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 slot_number)
+{
+	__u32 position = __sync_fetch_and_add(&owner->head, 1) % HALF_OPEN_MAX;
+	struct ring_block *block = ring_block_of(number, position);
+	struct session *session;
+	struct slot *slot;
+	__u32 *place, index;
+
+	if (!block)
+		return false;
+	place = (__u32 *)block->slots + position % RING_BLOCK_SLOTS;
+	index = *place - 1;
+	*place = slot_number + 1;
+	slot = slots.lookup(&index);
+	if (!slot || slot->owner != number)
+		return true;
+	session = sessions.lookup((struct session_key *)slot->key);
+	if (session && session->slot == index && is_half_open(session) &&
+	    remove_session((struct session_key *)slot->key, index))
+		__sync_fetch_and_add(&owner->evicted, 1);
+	return true;
+}
+
+/* A slot within the quota, counted; its number plus one, or 0. */
+inline_always __u32 take_slot(__u32 number, __u32 quota, const struct session_key *key, __u64 now)
+{
+	struct owner *owner = owner_of(number);
+	__u32 slot = 0;
+
+	if (!owner)
+		return 0;
+	if ((__s64)__sync_fetch_and_add(&owner->sessions, 1) < (__s64)quota)
+		slot = claim_slot(number, key, now);
+	if (slot && enter_ring(number, owner, slot - 1)) {
+		__sync_fetch_and_add(&owner->opened, 1);
+		return slot;
+	}
+	__sync_fetch_and_add(&owner->refused, 1);
+	if (slot)
+		free_slot(slot - 1);
+	else
+		__sync_fetch_and_add(&owner->sessions, -1);
+	sweep(now, true);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * rule_set: which rule comes first for a remote address and a service. A set
+ * is an array of cells (abi.h), made whole by Python and never changed: the
+ * longest prefix and its parents are asked, and each group the remote is in.
+ */
+#ifndef CIPU_RULE_SET_H
+#define CIPU_RULE_SET_H
+
+#define SEARCH_CELLS 1048576	/* ranges, services or groups that are searched, at most */
+#define NODES_MAX 8		/* a prefix and its parents */
+#define GROUPS_MAX 16
+
+struct question {
+	__u64 high, low;	/* the remote address, as in struct rule_cell */
+	__u32 service;
+	__u32 head;		/* which head cell */
+	__u32 member;		/* number of the remote ENI if it is in groups, else 0 */
+};
+
+struct ruling {
+	__u32 order;
+	__u32 rule;
+};
+
+static void *(*lookup_in)(void *set, const __u32 *index) = (void *)BPF_FUNC_map_lookup_elem;
+
+inline_always struct rule_cell *cell_at(void *set, __u32 index)
+{
+	return lookup_in(set, &index);
+}
+
+/* The last of `count` cells from `first` on that does not come after (high, low). */
+inline_always struct rule_cell *search(void *set, __u32 first, __u32 count, __u64 high, __u64 low)
+{
+	__u32 below = 0;
+
+	for (__u32 step = SEARCH_CELLS / 2; step; step /= 2) {
+		__u32 index = below + step;
+		struct rule_cell *cell;
+
+		if (index >= count)
+			continue;
+		cell = cell_at(set, first + index);
+		if (!cell)
+			return NULL;
+		if (cell->high < high || (cell->high == high && cell->low <= low))
+			below = index;
+	}
+	return cell_at(set, first + below);
+}
+
+inline_always void ask_node(void *set, const struct rule_cell *node, __u32 service,
+			    struct ruling *best)
+{
+	struct rule_cell *found = search(set, node->first, node->count, 0, service);
+
+	if (found && found->order < best->order) {
+		best->order = found->order;
+		best->rule = found->link;
+	}
+}
+
+inline_always void ask_prefixes(void *set, const struct rule_cell *head, const struct question *q,
+				struct ruling *best)
+{
+	struct rule_cell *range = search(set, head->first, head->count, q->high, q->low);
+	__u32 index = range && head->count ? range->first : 0;
+
+	for (int depth = 0; depth < NODES_MAX && index; depth++) {
+		struct rule_cell *node = cell_at(set, index);
+
+		if (!node)
+			return;
+		ask_node(set, node, q->service, best);
+		if (node->order >= best->order)
+			return;
+		index = node->link;
+	}
+}
+
+inline_always void ask_groups(void *set, const struct rule_cell *head, const struct question *q,
+			      struct ruling *best)
+{
+	struct membership *member = members.lookup((u32 *)&q->member);
+
+	for (__u32 i = 0; member && i < GROUPS_MAX && i < member->count; i++) {
+		__u32 group = ((__u32 *)member->groups)[i];
+		struct rule_cell *found = search(set, head->link, head->order, 0, group), *node;
+
+		if (!found || found->low != group)
+			continue;
+		node = cell_at(set, found->first);
+		if (node)
+			ask_node(set, node, q->service, best);
+	}
+}
+
+inline_always struct ruling ask(void *set, const struct question *q)
+{
+	struct ruling best = { .order = RULE_ORDER_NONE };
+	struct rule_cell *head = cell_at(set, q->head);
+
+	if (!head)
+		return best;
+	ask_prefixes(set, head, q, &best);
+	if (q->member && head->order)
+		ask_groups(set, head, q, &best);
+	return best;
+}
+
+#endif
