@@ -41,6 +41,13 @@ enum eni_flag {
 	ENI_FLAG_POLICED = 2,	/* it is in security groups */
 };
 
+/* A hook's second and third program: places in the arrays judges and judges_xdp. */
+enum step {
+	STEP_JUDGE = 0,
+	STEP_SETTLE = 1,
+	STEPS = 2,
+};
+
 /* Which way a rule looks, from the ENI that it binds. */
 enum direction {
 	DIRECTION_INGRESS = 0,

@@ -8,13 +8,6 @@
 #ifndef CIPU_JUDGE_H
 #define CIPU_JUDGE_H
 
-/* Places in a hook's array of programs. */
-enum step {
-	STEP_JUDGE = 0,
-	STEP_SETTLE = 1,
-};
-#define STEPS 2
-
 _Static_assert(sizeof(((struct scratch *)0)->session) == sizeof(struct session), "session");
 
 inline_always __u32 service_of(__u8 protocol, __u16 port, __u8 type, __u8 code)

@@ -7,8 +7,8 @@
 #define CIPU_VERDICT_H
 
 enum verdict {
-	NEXT = -1,
 	JUDGE = -2,	/* the packet goes on to the hook's second program */
+	NEXT = -1,
 #define VERDICT(name, action, meaning) name,
 #include "verdict.def"
 #undef VERDICT

@@ -148,7 +148,8 @@ class Attachment:
         # Not before all is loaded: what is taken away may be what guards the host.
         way.clear_egress(undo, replace=replace)
         way.clear(undo)
-        self.hooks.keep_programs(tenant.fds)
+        self.hooks.keep_programs(tenant.fds, undo)
+        self.hooks.keep_uplink(link.ifindex, ours.fds, undo)
         self.write(model)
         self.put_tenants(model, [eni.dev for eni in model.enis.values() if eni.dev], undo)
         self.hooks.put_tc(link.ifindex, "egress", ours.fds["uplink_egress"], undo)

@@ -7,6 +7,7 @@ in attach.py.
 """
 
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,22 +29,18 @@ class Hooks:
     def __init__(self, place: Place, pins: Path, record: Record, devices: Devices) -> None:
         self._place, self._record, self._devices = place, record, devices
         self._pins = pins
-        for part in ("links", "programs"):
+        for part in ("links", "programs", "uplinks"):
             (pins / part).mkdir(mode=0o700, exist_ok=True)
 
-    # Programs that later commands attach again.
+    # Programs that later commands attach again, and what hooks call.
 
-    def keep_programs(self, fds: Mapping[str, int]) -> None:
-        """Pin these programs in place of those kept before."""
-        place = self._pins / "programs"
-        for name, fd in fds.items():
-            draft = place / f"{name}_new"
-            draft.unlink(missing_ok=True)
-            kernel.pin(fd, str(draft))
-            draft.replace(place / name)
-        for path in place.iterdir():
-            if path.name not in fds:
-                path.unlink()
+    def keep_programs(self, fds: Mapping[str, int], undo: Undo) -> None:
+        """Pin these programs of the tenants in place of those kept before."""
+        _keep(self._pins / "programs", fds, undo)
+
+    def keep_uplink(self, ifindex: int, fds: Mapping[str, int], undo: Undo) -> None:
+        """Pin what an uplink's hooks call: the kernel empties an array that nobody names."""
+        _keep(self._pins / "uplinks" / str(ifindex), fds, undo)
 
     def open_program(self, name: str) -> int:
         """The file descriptor of a kept program."""
@@ -161,9 +158,29 @@ class Hooks:
         for direction in DIRECTIONS:
             self.drop_tc(ifindex, direction)
         self.drop_clsact(ifindex)
+        shutil.rmtree(self._pins / "uplinks" / str(ifindex), ignore_errors=True)
 
     # What is not ours
 
     def way(self, tried: str, ifindex: int, hint: str) -> Way:
         """What is not ours on a device, and may be in the way."""
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
+
+
+def _keep(place: Path, fds: Mapping[str, int], undo: Undo) -> None:
+    """Pin these alone; what was there is held, for hooks call it until they are replaced."""
+    place.mkdir(mode=0o700, exist_ok=True)
+    before = {path.name: undo.hold(kernel.open_pin(str(path))) for path in place.iterdir()}
+    undo.step(_pin_all, place, before)
+    _pin_all(place, fds)
+
+
+def _pin_all(place: Path, fds: Mapping[str, int]) -> None:
+    for name, fd in fds.items():
+        draft = place / f"{name}_new"
+        draft.unlink(missing_ok=True)
+        kernel.pin(fd, str(draft))
+        draft.replace(place / name)
+    for path in place.iterdir():
+        if path.name not in fds:
+            path.unlink()

@@ -12,16 +12,22 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from cipu_xdp.loader import kernel, source
+from cipu_xdp.loader import abi, kernel, maps, source
 from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
 from cipu_xdp.loader.tables import Tables
 
 TC, XDP = "SCHED_CLS", "XDP"
+# What a hook's first program calls, and where it looks for it.
+NEXT = {"judge": "STEP_JUDGE", "settle": "STEP_SETTLE"}
 LOG_LINES = 40
 
 
 class Programs:
-    """The loaded programs of one hook file; they live while this object or a pin does."""
+    """The loaded programs of one hook file; they live while this object or a pin does.
+
+    `fds` has the programs and the arrays (judges, judges_xdp) by which a hook's
+    first program finds the next ones: whoever keeps the first keeps those.
+    """
 
     def __init__(self, owner: Any, fds: Mapping[str, int]) -> None:
         self._owner = owner
@@ -33,16 +39,15 @@ class Programs:
 
 
 def load_tenant(tables: Tables, *, xdp: bool) -> Programs:
-    """The programs of ENIs' devices: tenant_ingress and, if asked, tenant_xdp."""
-    kinds = {"tenant_ingress": TC} | ({"tenant_xdp": XDP} if xdp else {})
-    return _load("tenant.c", tables, kinds, {})
+    """The programs of ENIs' devices: tenant_ingress, if asked tenant_xdp, and what they call."""
+    return _load("tenant.c", tables, _kinds("tenant", xdp), {})
 
 
 def load_uplink(
     tables: Tables, vtep: IPv4Address | IPv6Address, vxlan_port: int, *, xdp: bool
 ) -> Programs:
     """The programs of one uplink: uplink_ingress, uplink_egress and, if asked, uplink_xdp."""
-    kinds = {"uplink_ingress": TC, "uplink_egress": TC} | ({"uplink_xdp": XDP} if xdp else {})
+    kinds = {"uplink_egress": TC} | _kinds("uplink", xdp)
     words = vtep.packed.ljust(16, b"\0")
     parts = [int.from_bytes(words[n : n + 4], "little") for n in range(0, 16, 4)]
     constants = {
@@ -53,10 +58,26 @@ def load_uplink(
     return _load("uplink.c", tables, kinds, constants)
 
 
+def _kinds(side: str, xdp: bool) -> dict[str, str]:
+    """The hooks of a side, each with the programs that it calls."""
+    tc = {f"{side}_{part}": TC for part in ("ingress", *NEXT)}
+    parts = ("xdp", *(f"{part}_xdp" for part in NEXT)) if xdp else ()
+    return tc | {f"{side}_{part}": XDP for part in parts}
+
+
+def _link(owner: Any, side: str, fds: dict[str, int], kind: str) -> None:
+    """Fill the array by which the hook of this kind calls its next programs."""
+    name, suffix = ("judges_xdp", "_xdp") if kind == XDP else ("judges", "")
+    fds[name] = owner.get_table(name.encode()).map_fd
+    for part, step in NEXT.items():
+        maps.update(fds[name], abi.u32(abi.number(step)), abi.u32(fds[f"{side}_{part}{suffix}"]))
+
+
 def _load(
     name: str, tables: Tables, kinds: Mapping[str, str], constants: Mapping[str, str]
 ) -> Programs:
     bpf = _import_bcc()
+    constants = {"SLOTS_ENTRIES": str(tables["slots"].capacity), **constants}
     flags = source.cflags() + [f"-D{key}={value}" for key, value in constants.items()]
     if XDP in kinds.values():
         flags.append("-DWITH_XDP")
@@ -67,6 +88,8 @@ def _load(
     for function, kind in kinds.items():
         with _said(f"load {function}"):
             fds[function] = owner.load_func(function.encode(), getattr(bpf, kind)).fd
+    for kind in sorted(set(kinds.values())):
+        _link(owner, name.removesuffix(".c"), fds, kind)
     return Programs(owner, fds)
 
 
