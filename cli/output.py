@@ -13,14 +13,25 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import click
 
 from cipu_xdp.cli.context import settings
 
 Row = Mapping[str, Any]
+Item = TypeVar("Item")
 PAGE = 1000
+
+
+class Stream(Protocol):
+    """A list that may be too long for the memory."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """The objects."""
+
+    def texts(self) -> Iterator[str]:
+        """The same objects as JSON, each without a line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +96,13 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, none: str) -> N
         click.echo(none)
 
 
-def show_stream(rows: Iterable[Row], columns: Sequence[Column], *, none: str) -> None:
+def show_stream(rows: Stream, columns: Sequence[Column], *, none: str) -> None:
     """Print a list that may be too long for the memory: a table a page, ``none``, or JSON.
 
     As JSON it is one array all the same, with a line for each object.
     """
     if wants_json():
-        _print_json_pages(_pages(rows))
+        _print_json_pages(_pages(rows.texts()))
         return
     shown = False
     for page in _pages(rows):
@@ -101,17 +112,16 @@ def show_stream(rows: Iterable[Row], columns: Sequence[Column], *, none: str) ->
         click.echo(none)
 
 
-def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _pages(rows: Iterable[Item]) -> Iterator[list[Item]]:
     rest = iter(rows)
     while page := list(islice(rest, PAGE)):
         yield page
 
 
-def _print_json_pages(pages: Iterable[Sequence[Row]]) -> None:
-    # Only without an indent is the encoder the fast one.
+def _print_json_pages(pages: Iterable[Sequence[str]]) -> None:
     before, end = "[", "[]"
     for page in pages:
-        click.echo(before + ",\n ".join(json.dumps(row, default=str) for row in page), nl=False)
+        click.echo(before + ",\n ".join(page), nl=False)
         before, end = ",\n ", "]"
     click.echo(end)
 

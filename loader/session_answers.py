@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions as JSON-able dictionaries; their keys are a contract.
+"""Sessions as JSON; the keys are a contract.
 
 Turns the numbers of a row back into the words of the model: VPCs, ENIs, rules.
+It makes text at once, as a million dictionaries take three times as long.
 Which rows there are is sessions' matter.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from ipaddress import IPv6Address
@@ -16,13 +18,20 @@ from cipu_xdp.loader import rule_words, timeouts
 from cipu_xdp.loader.records import Eni, Model, Rule
 from cipu_xdp.loader.session_filters import WITH_PORTS, Row, in_key, in_value
 
-Answer = dict[str, Any]
 Fields = tuple[Any, ...]
 
+SESSION = (
+    '{"protocol": "%s", "state": "%s", "opener": %s, "responder": %s, "icmp": %s,'
+    ' "age_s": %d, "idle_s": %d, "expires_s": %d, "rules": {"egress": %s, "ingress": %s}}'
+)
+END = '{%s, "port": %s, "packets": %d, "bytes": %d}'
+WHO = '"vpc": %s, "eni": %s, "ip": "%s"'
+ICMP_QUERY = '{"type": %d, "code": %d, "id": %d}'
 SECOND_NS = 1_000_000_000
+PROTOCOLS = [rule_words.protocol_name(number) for number in range(256)]
 ICMP = frozenset(rule_words.FAMILIES)
 # Bounds the memory, whatever addresses a scan has made up.
-ENDS_REMEMBERED = 65536
+REMEMBERED = 65536
 
 
 class _Side(NamedTuple):
@@ -52,66 +61,61 @@ class Answers:
         self._states = {number: name for name, number in timeouts.states().items()}
         self._of_key = itemgetter(in_key("family"), in_key("protocol"))
         self._of_value = itemgetter(*map(in_value, ("opener", "state", "opened_ns", "last_ns")))
-        self._who = lru_cache(ENDS_REMEMBERED)(self._find)
+        self._who = lru_cache(REMEMBERED)(self._find_who)
+        self._rule = lru_cache(REMEMBERED)(self._find_rule)
 
-    def answer(self, row: Row, now_ns: int) -> Answer:
-        """One session, as it is at a time of the coarse clock."""
+    def text(self, row: Row, now_ns: int) -> str:
+        """One session as a JSON object, as it is at a time of the coarse clock."""
         key, value = row
         family, protocol = self._of_key(key)
         opener, state, opened_ns, last_ns = self._of_value(value)
         sender, receiver = self._sides[opener]
         idle_ns = max(0, now_ns - last_ns)
-        return {
-            "protocol": rule_words.protocol_name(protocol),
-            "state": self._states[state],
-            "opener": self._end(row, family, protocol, sender),
-            "responder": self._end(row, family, protocol, receiver),
-            "icmp": _icmp(row) if protocol in ICMP else None,
-            "age_s": max(0, now_ns - opened_ns) // SECOND_NS,
-            "idle_s": idle_ns // SECOND_NS,
-            "expires_s": max(0, self._lifetimes[state] - idle_ns) // SECOND_NS,
-            "rules": {
-                "egress": self._rule(value, sender, "egress"),
-                "ingress": self._rule(value, receiver, "ingress"),
-            },
-        }
+        sent, egress = self._end(row, family, protocol, sender, "egress")
+        received, ingress = self._end(row, family, protocol, receiver, "ingress")
+        return SESSION % (
+            PROTOCOLS[protocol],
+            self._states[state],
+            sent,
+            received,
+            _icmp(row) if protocol in ICMP else "null",
+            max(0, now_ns - opened_ns) // SECOND_NS,
+            idle_ns // SECOND_NS,
+            max(0, self._lifetimes[state] - idle_ns) // SECOND_NS,
+            egress,
+            ingress,
+        )
 
-    def _end(self, row: Row, family: int, protocol: int, side: _Side) -> Answer:
+    def _end(
+        self, row: Row, family: int, protocol: int, side: _Side, direction: str
+    ) -> tuple[str, str]:
+        """One end, and the rule that let the session through there."""
         vni, address, port = side.key(row[0])
-        packets, size, number, _ = side.value(row[1])
-        vpc, ip, eni = self._who(vni, family, address, number)
-        return {
-            "vpc": vpc,
-            "ip": ip,
-            "port": ntohs(port) if protocol in WITH_PORTS else None,
-            "eni": eni,
-            "packets": packets,
-            "bytes": size,
-        }
+        packets, size, eni, rule = side.value(row[1])
+        who = self._who(vni, family, address, eni)
+        shown = ntohs(port) if protocol in WITH_PORTS else "null"
+        return END % (who, shown, packets, size), self._rule(rule, eni, direction)
 
-    def _rule(self, value: Fields, side: _Side, direction: str) -> Answer | None:
-        """The rule that let it through; none if another has been given its number since."""
-        _, _, eni, number = side.value(value)
-        found = self._rules.get(number)
-        if found is None or eni not in self._enis:
-            return None
-        group, rule = found
-        if group not in self._enis[eni].groups or rule.direction != direction:
-            return None
-        return {"group": group, "id": rule.id}
+    def _find_rule(self, number: int, bound: int, direction: str) -> str:
+        """The rule of a number; none if another has been given the number since."""
+        found, eni = self._rules.get(number), self._enis.get(bound)
+        if not found or not eni or found[0] not in eni.groups or found[1].direction != direction:
+            return "null"
+        return json.dumps({"group": found[0], "id": found[1].id})
 
-    def _find(
-        self, vni: int, family: int, address: bytes, number: int
-    ) -> tuple[str | None, str, str | None]:
-        """VPC, address and ENI of an end: whose address it is, or else who is bound there."""
-        text = inet_ntop(AF_INET, address[:4]) if family == 4 else str(IPv6Address(address))
-        bound = self._enis.get(number)
-        own = self._owners.get((vni, family, address), bound.name if bound else None)
-        return self._vpcs.get(vni), text, own
+    def _find_who(self, vni: int, family: int, address: bytes, bound: int) -> str:
+        """VPC, ENI and address of an end: whose address it is, or else who is bound there."""
+        owner = self._owners.get((vni, family, address)) or self._names.get(bound, "null")
+        ip = inet_ntop(AF_INET, address[:4]) if family == 4 else IPv6Address(address)
+        return WHO % (self._vpcs.get(vni, "null"), owner, ip)
 
     @cached_property
     def _vpcs(self) -> dict[int, str]:
-        return {vpc.vni: vpc.name for vpc in self._model.vpcs.values()}
+        return {vpc.vni: json.dumps(vpc.name) for vpc in self._model.vpcs.values()}
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {eni.number: json.dumps(eni.name) for eni in self._model.enis.values()}
 
     @cached_property
     def _enis(self) -> dict[int, Eni]:
@@ -120,7 +124,9 @@ class Answers:
     @cached_property
     def _owners(self) -> dict[tuple[int, int, bytes], str]:
         return {
-            (self._model.vpcs[eni.vpc].vni, ip.version, ip.packed.ljust(16, b"\0")): eni.name
+            (self._model.vpcs[eni.vpc].vni, ip.version, ip.packed.ljust(16, b"\0")): self._names[
+                eni.number
+            ]
             for eni in self._model.enis.values()
             for ip in eni.ips
         }
@@ -135,10 +141,7 @@ class Answers:
         }
 
 
-def _icmp(row: Row) -> Answer:
+def _icmp(row: Row) -> str:
     key, value = row
-    return {
-        "type": value[in_value("icmp_type")],
-        "code": value[in_value("icmp_code")],
-        "id": ntohs(key[in_key("low_port")]),
-    }
+    type_, code = value[in_value("icmp_type")], value[in_value("icmp_code")]
+    return ICMP_QUERY % (type_, code, ntohs(key[in_key("low_port")]))

@@ -7,7 +7,8 @@ It answers the command line with one object of each kind, in the shapes of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from click.testing import Result
@@ -17,6 +18,9 @@ class Sessions(list[dict[str, Any]]):
     """Sessions that are there, and `more` that are not."""
 
     more = 0
+
+    def texts(self) -> Iterator[str]:
+        return map(json.dumps, self)
 
 
 VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64"}

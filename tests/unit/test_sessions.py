@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,8 @@ LIFETIMES = dict.fromkeys(timeouts.states().values(), 300 * SECOND)
 
 
 def answered(row: Row, model: Model | None = None) -> dict[str, Any]:
-    return Answers(model or two_vpcs(), LIFETIMES).answer(row, NOW)
+    answer: dict[str, Any] = json.loads(Answers(model or two_vpcs(), LIFETIMES).text(row, NOW))
+    return answer
 
 
 @pytest.mark.parametrize("turned", [False, True])
