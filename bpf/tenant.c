@@ -179,7 +179,7 @@ inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struc
 inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct way *way,
 				    enum verdict verdict)
 {
-	__u32 length = xdp->data_end - xdp->data;
+	__u32 length = p->length;
 	int action;
 
 	if (action_of(verdict) == ACTION_DROP) {

@@ -299,9 +299,8 @@ inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const
 
 /* What is delivered or dropped ends here; all else goes on to TC, untouched and uncounted. */
 inline_always int uplink_xdp_finish(struct xdp_md *xdp, struct packet *p, const struct outer *o,
-				    struct way *way, enum verdict verdict)
+				    struct way *way, enum verdict verdict, __u32 length)
 {
-	__u32 length = inner_bytes(xdp->data_end - xdp->data);
 	int action;
 
 	if (action_of(verdict) == ACTION_DROP) {
@@ -325,12 +324,13 @@ int uplink_xdp(struct xdp_md *xdp)
 	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct outer o = { .source.family = UPLINK_FAMILY };
 	struct packet *p = packet_here();
+	__u32 length = end - frame;
 	enum verdict verdict;
 	struct way way = {};
 
 	if (!p)
 		return XDP_PASS;
-	verdict = fabric_parse(p, &o, frame, end, end - frame, 0);
+	verdict = fabric_parse(p, &o, frame, end, length, 0);
 	if (verdict == NEXT)
 		verdict = know_sender(&o);
 	if (verdict == NEXT)
@@ -341,7 +341,7 @@ int uplink_xdp(struct xdp_md *xdp)
 		judges_xdp.call(xdp, STEP_JUDGE);
 		verdict = KERNEL_REFUSED;
 	}
-	return uplink_xdp_finish(xdp, p, &o, &way, verdict);
+	return uplink_xdp_finish(xdp, p, &o, &way, verdict, inner_bytes(length));
 }
 
 int uplink_judge_xdp(struct xdp_md *xdp)
@@ -374,6 +374,6 @@ int uplink_settle_xdp(struct xdp_md *xdp)
 	verdict = settle(scratch, p, &way);
 	if (verdict == NEXT)
 		verdict = find_way(xdp, p, &way);
-	return uplink_xdp_finish(xdp, p, &o, &way, verdict);
+	return uplink_xdp_finish(xdp, p, &o, &way, verdict, p->length);
 }
 #endif
