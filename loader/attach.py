@@ -71,6 +71,11 @@ class Attachment:
         """Bring the tables in line with the model."""
         self.tables.sync(self._rows(model))
 
+    def start_counters(self, before: Model, after: Model) -> None:
+        """Rules that are new count from zero, whoever had their numbers before."""
+        numbers = policy_rows.new_rules(before, after)
+        self.tables["rule_counters"].remove_all([abi.u32(number) for number in numbers])
+
     def _rows(self, model: Model) -> Rows:
         """Its rows, made once though they are first checked and then written."""
         if self._made is None or self._made[0] is not model:

@@ -128,6 +128,7 @@ class Instance:
                 undo.step(store.commit, before, before, settle=intents)
                 undo.step(attachment.restore_tenants, before, touched)
                 undo.step(attachment.write, before)
+                attachment.start_counters(before, after)
                 attachment.write(after)
                 attachment.put_tenants(after, touched, undo)
                 store.commit(before, after, settle=intents)

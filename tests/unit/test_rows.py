@@ -2,54 +2,21 @@
 """The compiler: each thing of a model has its rows, and no tenant has another's."""
 
 import socket
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from decoded import BLUE, ETH0, LINKS, RED, V1, address_of, address_rows, route_rows
 from hypothesis import given, settings
 from models import beginning, links, models, peopled
 
 from cipu_xdp.loader import abi
 from cipu_xdp.loader import model as verbs
-from cipu_xdp.loader.model import Address, Link, Model, Network, Uplink
+from cipu_xdp.loader.model import Link, Model, Uplink
 from cipu_xdp.loader.rows import rows
 
 TABLES = {"devices", "enis", "vpcs", "addresses", "routes", "vteps", "paths"}
 POLICY_TABLES = {"rule_sets", "members", "policies", "timeouts"}
-RED, BLUE = 100, 1
-ETH0 = Link(2, "02:00:00:00:00:02", 1600, networks=(ip_interface("192.0.2.1/24"),))
-ETH1 = Link(3, "02:00:00:00:00:03", 1600, networks=(ip_interface("198.51.100.1/24"),))
-V1 = Link(11, "02:00:00:00:00:11", 1500, kind="veth", peer_elsewhere=True)
-LINKS = {"eth0": ETH0, "eth1": ETH1, "v1": V1}
-
-
-def address_of(family: object, raw: Any) -> Address:
-    """An address as a record holds it; the bytes behind an IPv4 address must be zero."""
-    assert family in (4, 6)
-    size = 4 if family == 4 else 16
-    assert not any(raw[size:])
-    return ip_address(raw[:size])
-
-
-def address_rows(model: Model, found: dict[str, Link]) -> dict[tuple[Any, Address], dict[str, Any]]:
-    """The table addresses, keys and values decoded."""
-    decoded = {}
-    for key, value in rows(model, found)["addresses"].items():
-        fields = abi.record("address_key").unpack(key)
-        where = (fields["vni"], address_of(fields["family"], fields["address"]))
-        decoded[where] = abi.record("target").unpack(value)
-    return decoded
-
-
-def route_rows(model: Model, found: dict[str, Link]) -> dict[tuple[Any, Network], dict[str, Any]]:
-    """The table routes, keys and values decoded."""
-    decoded = {}
-    for key, value in rows(model, found)["routes"].items():
-        fields: dict[str, Any] = dict(abi.record("route_key").unpack(key))
-        first = address_of(fields["family"], fields["address"])
-        prefix = ip_network(f"{first}/{fields['prefix_bits'] - 64}")
-        decoded[fields["vni"], prefix] = abi.record("target").unpack(value)
-    return decoded
 
 
 def target(kind: str, **fields: Any) -> dict[str, Any]:
