@@ -77,36 +77,36 @@ def delete_group(model: Model, name: str) -> Model:
         return replace(model, groups=removed(model.groups, name))
 
 
-def add_rule(model: Model, group: str, direction: str, action: str, **words: Any) -> Model:
+def add_rule(model: Model, sg: str, direction: str, action: str, **words: Any) -> Model:
     """Add a rule to a security group; `words` are those of rule_words.rule. Raises BadInput."""
-    with trying(f"add a rule to the security group {group}"):
-        found = rules.find_group(model, group)
+    with trying(f"add a rule to the security group {sg}"):
+        found = rules.find_group(model, sg)
         rule = rule_words.rule(direction, action, **words)
         return _put(model, _with_rules(model, found, [rule]))
 
 
 def add_rules(
-    model: Model, group: str, wanted: Iterable[Rule], *, next_rule: int | None = None
+    model: Model, sg: str, wanted: Iterable[Rule], *, next_rule: int | None = None
 ) -> Model:
     """Add many rules at once; one with the id 0 gets the next, and all get numbers of their own.
 
     `next_rule` is the lowest id that may still be given out, where ids were in
     use that no rule has any more. Raises BadInput.
     """
-    with trying(f"add rules to the security group {group}"):
-        found = _with_rules(model, rules.find_group(model, group), wanted)
+    with trying(f"add rules to the security group {sg}"):
+        found = _with_rules(model, rules.find_group(model, sg), wanted)
         if next_rule is not None:
-            parse.number(next_rule, found.next_rule, MAX_RULE_ID, "free id of a rule")
+            parse.number(next_rule, found.next_rule, MAX_RULE_ID, "free id")
             found = replace(found, next_rule=next_rule)
         return _put(model, found)
 
 
-def delete_rule(model: Model, group: str, id: int) -> Model:  # noqa: A002 - it is called so
+def delete_rule(model: Model, sg: str, id: int) -> Model:  # noqa: A002 - it is called so
     """Remove a rule; its id is never used again. Raises BadInput."""
-    with trying(f"delete the rule {id} of the security group {group}"):
-        found = rules.find_group(model, group)
+    with trying(f"delete the rule {id} of the security group {sg}"):
+        found = rules.find_group(model, sg)
         if id not in found.rules:
-            hint = f"List them with 'cipu-xdp sg show {group}'."
+            hint = f"List them with 'cipu-xdp sg show {sg}'."
             raise Unfit("there is no such rule", hint)
         return _put(model, replace(found, rules=removed(found.rules, id)))
 
@@ -158,7 +158,7 @@ def _with_rules(model: Model, group: SecurityGroup, wanted: Iterable[Rule]) -> S
 
 
 def _id(group: SecurityGroup, taken: Mapping[int, Rule], wanted: int) -> int:
-    parse.number(wanted, 1, MAX_RULE_ID, "id of a rule")
+    parse.number(wanted, 1, MAX_RULE_ID, "rule's id")
     if wanted in taken or wanted < group.next_rule:
         raise Unfit(f"the id {wanted} is or was another rule's", "Leave it out to have one chosen.")
     return wanted

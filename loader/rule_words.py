@@ -48,8 +48,8 @@ def rule(
     return Rule(
         id=id,
         number=0,
-        direction=parse.choice(direction, RULE_DIRECTIONS, "direction of a rule"),
-        action=parse.choice(action, RULE_ACTIONS, "action of a rule"),
+        direction=parse.choice(direction, RULE_DIRECTIONS, "rule's direction"),
+        action=parse.choice(action, RULE_ACTIONS, "rule's action"),
         protocol=number,
         ports=() if ports is None else _ports_of(number, ports),
         icmp=None if icmp is None else _icmp_of(number, icmp),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
+import group_models
 import pytest
 from hypothesis import strategies as st
 
@@ -82,10 +83,11 @@ KINDS: tuple[tuple[int, st.SearchStrategy[Verb]], ...] = (
     (2, st.builds(lambda vpc, cidr: lambda m: verbs.delete_subnet(m, vpc, cidr), vpcs, cidrs)),
     (2, st.builds(lambda name: lambda m: verbs.delete_eni(m, name), enis)),
     (2, st.builds(lambda vpc, cidr: lambda m: verbs.delete_route(m, vpc, cidr), vpcs, prefixes)),
+    *group_models.KINDS,
 )
 SHARES = tuple(index for index, (times, _) in enumerate(KINDS) for _ in range(times))
 histories = st.lists(
-    st.sampled_from(SHARES).flatmap(lambda index: KINDS[index][1]), min_size=15, max_size=40
+    st.sampled_from(SHARES).flatmap(lambda index: KINDS[index][1]), min_size=20, max_size=60
 )
 
 
@@ -151,6 +153,7 @@ def assert_whole(model: Model) -> None:
     _assert_addresses_right(model)
     _assert_routes_lead_somewhere(model)
     _assert_paths_match(model)
+    group_models.assert_groups_whole(model)
 
 
 def _assert_unique(values: Iterable[Hashable]) -> None:

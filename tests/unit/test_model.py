@@ -4,6 +4,7 @@
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import group_models
 import pytest
 from hypothesis import given, settings
 from models import assert_whole, beginning, histories, models, peopled, refused, states
@@ -218,6 +219,8 @@ def test_every_model_can_be_taken_down_to_nothing(model: Model) -> None:
         model = verbs.delete_route(model, vpc, prefix)
     for name in model.enis:
         model = verbs.delete_eni(model, name)
+    model = group_models.without_groups(model)
+    model = verbs.set_timeouts(model, dict.fromkeys(model.timeouts))
     for vpc, cidr in model.subnets:
         model = verbs.delete_subnet(model, vpc, cidr)
     for name in model.vpcs:

@@ -42,6 +42,25 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def with_groups(model: Model) -> Model:
+    """The ENI a of the VPC red in two groups that name each other, with a rule of each form."""
+    model = verbs.create_group(model, "web", "red")
+    model = verbs.create_group(model, "db", "red", "keep", first=())
+    model = verbs.create_group(model, "web2", "blue")
+    for words in (
+        {"protocol": "tcp", "ports": "80,443,8000-8999"},
+        {"protocol": "icmp", "icmp": 8},
+        {"protocol": "icmpv6", "icmp": "1/0", "cidr": "fd00::/64"},
+        {"protocol": 255, "cidr": "0.0.0.0/0", "priority": 65535},
+        {"group": "web"},
+        {"group": "db", "protocol": 0},
+    ):
+        model = verbs.add_rule(model, "web", "ingress", "deny", **words)
+    model = verbs.delete_rule(model, "web", 1)
+    model = verbs.add_rule(model, "db", "ingress", "allow", group="web")
+    return verbs.set_eni(model, "a", groups=["web", "db"])
+
+
 def test_a_new_store_holds_the_empty_model(store: Store) -> None:
     assert store.load() == Model()
     assert store.intents() == set()
@@ -105,6 +124,8 @@ def test_all_that_a_model_can_say_comes_back(store: SqliteStore) -> None:
         ("::/0", "blackhole", None),
     ):
         model = verbs.create_route(model, "red", prefix, kind, target)
+    model = with_groups(model)
+    model = verbs.set_timeouts(model, {"udp_opening": 5, "tcp_closing": 2_000_000})
     model = verbs.set_table_sizes(model, {"addresses": 1024})
     store.commit(Model(), model)
     assert reloaded(store.path) == model

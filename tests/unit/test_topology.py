@@ -28,8 +28,16 @@ def plain() -> dict[str, Any]:
             "red": {
                 "vni": 100,
                 "subnets": ["10.0.0.0/24", {"cidr": "fd00::/64", "gateway": "fd00::5"}],
+                "security_groups": {
+                    "web": {"rules": [{"direction": "ingress", "action": "allow", "group": "db"}]},
+                    "db": {"established": "keep"},
+                },
                 "enis": {
-                    "a": {"host": "alpha", "ips": ["10.0.0.11", "fd00::11"]},
+                    "a": {
+                        "host": "alpha",
+                        "ips": ["10.0.0.11", "fd00::11"],
+                        "security_groups": ["web", "db"],
+                    },
                     "b": {"host": "192.0.2.2", "ips": ["10.0.0.12"], "source_check": False},
                 },
                 "routes": [
@@ -41,6 +49,7 @@ def plain() -> dict[str, Any]:
             },
             "blue": {"vni": 200},
         },
+        "timeouts": {"udp_opening": 5},
     }
 
 
