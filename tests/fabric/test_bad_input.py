@@ -15,6 +15,7 @@ from cipu_xdp.loader.pins import Place
 pytestmark = pytest.mark.root
 
 RED = ("--vpc", "red", "--ip", "10.0.0.12")
+RULE = ("sg", "rule", "add", "web", "ingress", "allow")
 BAD = {
     "VNI out of range": ("vpc", "create", "green", "--vni", 1 << 24),
     "VNI 0": ("vpc", "create", "green", "--vni", 0),
@@ -42,6 +43,36 @@ BAD = {
     "ENI with routes": ("eni", "delete", "eni-t1"),
     "route to itself": ("route", "create", "red", "10.3.0.0/24", "--vpc", "red"),
     "route twice": ("route", "create", "red", "10.2.0.0/24", "--blackhole"),
+    "group of an unknown VPC": ("sg", "create", "x", "--vpc", "green"),
+    "group's name in use": ("sg", "create", "web", "--vpc", "red"),
+    "group unknown": ("sg", "delete", "x"),
+    "group with a member": ("sg", "delete", "web"),
+    "group that is named": ("sg", "delete", "db"),
+    "VPC with groups": ("vpc", "delete", "blue"),
+    "ENI in an unknown group": ("eni", "set", "eni-t1", "--sg", "x"),
+    "ENI in a group twice": ("eni", "set", "eni-t1", "--sg", "web", "--sg", "web"),
+    "ENI in another VPC's group": ("eni", "set", "eni-t1", "--sg", "web", "--sg", "other"),
+    "new ENI in another VPC's": ("eni", "create", "x", *RED, "--dev", "t2", "--sg", "other"),
+    "ports without ports": (*RULE, "icmp", "--ports", "80"),
+    "ports of any protocol": (*RULE, "any", "--ports", "80"),
+    "no ports": (*RULE, "tcp", "--ports", ""),
+    "reversed range": (*RULE, "tcp", "--ports", "90-80"),
+    "port 0": (*RULE, "tcp", "--ports", "0"),
+    "port out of range": (*RULE, "tcp", "--ports", "80,65536"),
+    "ICMP type of TCP": (*RULE, "tcp", "--icmp", "8"),
+    "ICMP type out of range": (*RULE, "icmp", "--icmp", "256"),
+    "CIDR of the other family": (*RULE, "icmp", "--cidr", "fd00::/64"),
+    "CIDR of the other family, v6": (*RULE, "icmpv6", "--cidr", "10.0.0.0/8"),
+    "CIDR with host bits": (*RULE, "tcp", "--cidr", "10.0.0.1/8"),
+    "CIDR and group": (*RULE, "tcp", "--cidr", "10.0.0.0/8", "--group", "db"),
+    "rule of another VPC's group": (*RULE, "tcp", "--group", "other"),
+    "rule of an unknown group": (*RULE, "tcp", "--group", "x"),
+    "priority out of range": (*RULE, "tcp", "--priority", 65536),
+    "unknown protocol": (*RULE, "tpc"),
+    "protocol out of range": (*RULE, "256"),
+    "rule twice": (*RULE, "any", "--group", "db"),
+    "rule of no group": ("sg", "rule", "add", "x", "ingress", "allow", "tcp"),
+    "unknown rule": ("sg", "rule", "delete", "web", 7),
     "attach unknown": ("attach", "nowhere"),
     "attach a tenant's": ("attach", "t1"),
     "attach foreign VTEP": ("attach", UPLINK, "--vtep", OTHER),
@@ -60,6 +91,11 @@ def host() -> Iterator[Machine]:
         host.do("subnet", "create", "red", "10.0.0.0/24")
         host.do("eni", "create", "eni-t1", "--vpc", "red", "--ip", "10.0.0.11", "--dev", "t1")
         host.do("route", "create", "red", "10.2.0.0/24", "--eni", "eni-t1")
+        host.do("vpc", "create", "blue", "--vni", 200)
+        for group, vpc in (("web", "red"), ("db", "red"), ("other", "blue")):
+            host.do("sg", "create", group, "--vpc", vpc)
+        host.do(*RULE, "any", "--group", "db")
+        host.do("eni", "set", "eni-t1", "--sg", "web")
         yield host
 
 
