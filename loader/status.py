@@ -46,7 +46,7 @@ def status(place: Place, model: Model) -> Answer:
             answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
             answer["enis"]["gone"] = _gone(attachment, model)
             answer["sessions"] = sessions.totals(attachment.tables)
-            answer["tables"] = [*_tables(attachment, model), *_filled(attachment, answer)]
+            answer["tables"] = [*_tables(attachment, model), *_filled(attachment, model)]
             answer["verdicts"] = list(_verdicts(attachment))
     return answer
 
@@ -117,12 +117,16 @@ def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
         }
 
 
-def _filled(attachment: Attachment, answer: Answer) -> Iterator[Answer]:
-    """The tables that the datapath fills, as far as their entries need not be counted one by one.
+def _filled(attachment: Attachment, model: Model) -> Iterator[Answer]:
+    """The tables that the datapath fills, counted where there is no need to walk all they hold.
 
     No model says what is in them, so they are neither in line nor out of it.
     """
-    known = {"sessions": answer["sessions"]["in_use"]}
+    known = {
+        "rule_counters": sum(len(group.rules) for group in model.groups.values()),
+        "sessions": sessions.totals(attachment.tables)["in_use"],
+        "owners": sum(1 for _ in attachment.tables["owners"].walk()),
+    }
     for name in FILLED:
         table = attachment.tables[name]
         yield {
