@@ -11,9 +11,16 @@
 
 _Static_assert(sizeof(((struct scratch *)0)->fragment) == sizeof(struct fragment), "fragment");
 
+/* Hosts count their packets each for itself: two may well use the same identifiers in step. */
 inline_always __u32 fragment_place(const struct packet *p)
 {
-	return (p->fragment ^ p->fragment >> 16) % FRAGMENTS_MAX;
+	const __u64 *from = (const __u64 *)p->source.address;
+	const __u64 *to = (const __u64 *)p->destination.address;
+	__u64 hash = (from[0] ^ from[1]) * 0x9e3779b97f4a7c15ULL;
+
+	hash = ((hash ^ hash >> 29) + (to[0] ^ to[1])) * 0xbf58476d1ce4e5b9ULL;
+	hash = ((hash ^ hash >> 32) + p->fragment) * 0x94d049bb133111ebULL;
+	return (hash >> 32) % FRAGMENTS_MAX;
 }
 
 /* The first fragment's ports, for those that come after it. */
@@ -44,12 +51,14 @@ inline_always bool recall_fragment(struct packet *p, __u32 owner, __u64 now)
 	struct fragment *fragment = fragments.lookup(&key);
 
 	if (!fragment || (__s64)(now - fragment->stamp_ns) > (__s64)FRAGMENT_NS ||
-	    fragment->identifier != p->fragment || fragment->protocol != p->protocol ||
+	    fragment->identifier != p->fragment ||
+	    (fragment->protocol != p->protocol && p->source.family == FAMILY_IPV4) ||
 	    fragment->family != p->source.family || fragment->source_vni != p->source.vni ||
 	    fragment->destination_vni != p->destination.vni ||
 	    !same_address(fragment->source, p->source.address) ||
 	    !same_address(fragment->destination, p->destination.address))
 		return false;
+	p->protocol = fragment->protocol;	/* RFC 8200 4.5: IPv6's first one alone says it */
 	p->source_port = fragment->source_port;
 	p->destination_port = fragment->destination_port;
 	p->icmp_type = fragment->icmp_type;

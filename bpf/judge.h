@@ -137,6 +137,17 @@ inline_always struct session *open_session(struct scratch *scratch, const struct
 	return sessions.lookup(&f->key);
 }
 
+/* An error comes from whoever is on the way: its sender's policy is not the far end's. */
+inline_always void place_far_end(const struct packet *p, struct flow *f,
+				 const struct target *target)
+{
+	__u32 far = f->sender & 1;
+
+	f->member[far] = target->flags & TARGET_FLAG_MEMBER ? target->eni : 0;
+	if (!same_address(p->source.address, f->quoted.address) || p->source.vni != f->quoted.vni)
+		f->generation[far] = 0;
+}
+
 /* The session whose packet an ICMP error quotes, if it was the receiver that sent that. */
 inline_always struct session *find_quoted(const struct packet *p, struct flow *f)
 {
@@ -154,6 +165,7 @@ inline_always struct session *find_quoted(const struct packet *p, struct flow *f
 	f->sender = !fill_key(&f->key, &p->destination, &f->quoted, p->quote.source_port,
 			      p->quote.destination_port, p->quote.protocol, query);
 	place_ends(f);
+	place_far_end(p, f, &target);
 	return find_session(&f->key, f->now);
 }
 
@@ -189,6 +201,7 @@ inline_always enum verdict prepare(struct packet *p, struct flow *f)
 	__u32 owner = f->sender_eni ? f->sender_eni : f->receiver_eni;
 	struct session *session = NULL;
 
+	f->known = f->related = 0;	/* what stands there is of another packet */
 	if (p->later_fragment && !recall_fragment(p, owner, f->now))
 		return UNKNOWN_FRAGMENT;
 	if (p->icmp_error)
