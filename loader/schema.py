@@ -127,29 +127,31 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
 
     Raises ValueError where a text is not an address, as only a foreign hand writes it.
     """
-    ips: dict[str, list[Address]] = {}
-    for eni, _, _, ip in relations["eni_addresses"]:
-        ips.setdefault(eni, []).append(ip_address(ip))
-    groups = schema_groups.memberships_of(relations["eni_groups"])
     uplinks = [
         Uplink(iface, ip_address(vtep), *rest) for iface, vtep, *rest in relations["uplinks"]
     ]
     subnets = [Subnet(v, ip_network(c), ip_address(g)) for v, c, g in relations["subnets"]]
-    enis = [
-        _eni(row, tuple(ips.get(row[0], ())), groups.get(row[0], ())) for row in relations["enis"]
-    ]
     routes = [_route(row) for row in relations["routes"]]
     return Model(
         uplinks=frozen({uplink.iface: uplink for uplink in uplinks}),
         vpcs=frozen({name: Vpc(name, vni) for name, vni in relations["vpcs"]}),
         subnets=frozen({(subnet.vpc, subnet.cidr): subnet for subnet in subnets}),
-        enis=frozen({eni.name: eni for eni in enis}),
+        enis=frozen({eni.name: eni for eni in _enis_of(relations)}),
         routes=frozen({(route.vpc, route.prefix): route for route in routes}),
         hosts=frozen({ip_address(host): path for host, path in relations["hosts"]}),
         table_sizes=frozen(dict(relations["table_sizes"])),
         groups=schema_groups.groups_of(relations),
         timeouts=frozen(dict(relations["timeouts"])),
     )
+
+
+def _enis_of(relations: Mapping[str, list[Any]]) -> Iterator[Eni]:
+    ips: dict[str, list[Address]] = {}
+    for eni, _, _, ip in relations["eni_addresses"]:
+        ips.setdefault(eni, []).append(ip_address(ip))
+    groups = schema_groups.memberships_of(relations["eni_groups"])
+    for row in relations["enis"]:
+        yield _eni(row, tuple(ips.get(row[0], ())), groups.get(row[0], ()))
 
 
 def _address_rows(enis: Iterable[Eni]) -> Iterator[Row]:

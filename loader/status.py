@@ -37,6 +37,7 @@ def status(place: Place, model: Model) -> Answer:
             "gone": [],
         },
         "routes": len(model.routes),
+        "groups": len(model.groups),
         "sessions": None,
         "tables": [],
         "verdicts": [],

@@ -107,6 +107,7 @@ STATUS = {
     "subnets": 2,
     "enis": {"local": 1, "remote": 1},
     "routes": 1,
+    "groups": 1,
     "sessions": COUNTS | {"capacity": 65536},
     "tables": [{"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536}],
     "verdicts": [

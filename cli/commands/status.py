@@ -52,6 +52,7 @@ INSTANCE_FIELDS = (
     Column("subnets", "subnets"),
     Column("ENIs", lambda state: _enis(state["enis"])),
     Column("routes", "routes"),
+    Column("security groups", "groups"),
     Column("sessions", lambda state: sessions_text(state["sessions"])),
 )
 TABLE_COLUMNS = (
