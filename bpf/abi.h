@@ -315,7 +315,7 @@ struct scratch {
 	__u8 quote[128];
 	__u8 session[120];	/* struct session */
 	__u8 fragment[64];	/* struct fragment */
-	__u8 flow[224];		/* struct flow */
+	__u8 flow[288];		/* struct flow */
 	__u8 packet[240];	/* struct packet */
 	__u8 outer[48];		/* struct outer */
 	__u8 target[16];	/* struct target */

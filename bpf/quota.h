@@ -24,7 +24,8 @@ inline_always void free_slot(__u32 index)
 	if (!holder || __sync_val_compare_and_swap(&slot->owner, holder, 0) != holder)
 		return;
 	owner = owners.lookup(&number);
-	if (owner)
+	/* The row may be a new one: it goes when its ENI leaves all groups. */
+	if (owner && owner->sessions)
 		__sync_fetch_and_add(&owner->sessions, -1);
 }
 

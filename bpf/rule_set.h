@@ -15,7 +15,8 @@ struct question {
 	__u64 high, low;	/* the remote address, as in struct rule_cell */
 	__u32 service;
 	__u32 head;		/* which head cell */
-	__u32 member;		/* number of the remote ENI if it is in groups, else 0 */
+	__u32 count;		/* of the groups below */
+	__u32 groups[GROUPS_MAX]; /* that the remote ENI is in */
 };
 
 struct ruling {
@@ -24,6 +25,27 @@ struct ruling {
 };
 
 static void *(*lookup_in)(void *set, const __u32 *index) = (void *)BPF_FUNC_map_lookup_elem;
+
+/*
+ * The groups of an ENI, 0 for none. A row that is replaced may be another
+ * ENI's before it is read to the end: it counts if it still is the row then.
+ * False: it was not, three times.
+ */
+inline_always bool fill_groups(struct question *q, __u32 eni)
+{
+	struct membership *row;
+
+	for (int attempt = 0; attempt < 3; attempt++) {
+		row = eni ? members.lookup(&eni) : NULL;
+		q->count = row ? row->count : 0;
+		if (!row)
+			return true;
+		__builtin_memcpy(q->groups, row->groups, sizeof(q->groups));
+		if (members.lookup(&eni) == row)
+			return true;
+	}
+	return false;
+}
 
 inline_always struct rule_cell *cell_at(void *set, __u32 index)
 {
@@ -39,13 +61,13 @@ inline_always struct rule_cell *search(void *set, __u32 first, __u32 count, __u6
 		__u32 index = below + step;
 		struct rule_cell *cell;
 
-		if (index >= count)
-			continue;
-		cell = cell_at(set, first + index);
-		if (!cell)
-			return NULL;
-		if (cell->high < high || (cell->high == high && cell->low <= low))
-			below = index;
+		if (index < count) {
+			cell = cell_at(set, first + index);
+			if (!cell)
+				return NULL;
+			if (cell->high < high || (cell->high == high && cell->low <= low))
+				below = index;
+		}
 	}
 	return cell_at(set, first + below);
 }
@@ -82,10 +104,8 @@ inline_always void ask_prefixes(void *set, const struct rule_cell *head, const s
 inline_always void ask_groups(void *set, const struct rule_cell *head, const struct question *q,
 			      struct ruling *best)
 {
-	struct membership *member = members.lookup((u32 *)&q->member);
-
-	for (__u32 i = 0; member && i < GROUPS_MAX && i < member->count; i++) {
-		__u32 group = ((__u32 *)member->groups)[i];
+	for (__u32 i = 0; i < GROUPS_MAX && i < q->count; i++) {
+		__u32 group = q->groups[i];
 		struct rule_cell *found = search(set, head->link, head->order, 0, group), *node;
 
 		if (!found || found->low != group)
@@ -104,7 +124,7 @@ inline_always struct ruling ask(void *set, const struct question *q)
 	if (!head)
 		return best;
 	ask_prefixes(set, head, q, &best);
-	if (q->member && head->order)
+	if (head->order)
 		ask_groups(set, head, q, &best);
 	return best;
 }

@@ -37,6 +37,10 @@ class Programs:
         """The kernel's number of one of them."""
         return kernel.program_info(self.fds[name]).id
 
+    def bytecode(self, name: str) -> bytes:
+        """A program as the compiler made it, before the kernel's verifier has seen it."""
+        return bytes(self._owner.dump_func(name.encode()))
+
 
 def load_tenant(tables: Tables, *, xdp: bool) -> Programs:
     """The programs of ENIs' devices: tenant_ingress, if asked tenant_xdp, and what they call."""
