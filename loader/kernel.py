@@ -2,7 +2,7 @@
 """The kernel's bpf(2) as libbpf offers it: pins, programs, links, test runs.
 
 Thin and without policy: it says what failed as KernelRefused and leaves what
-to do about it to its callers. Tables are maps.py's, compiling is program.py's,
+to do about it to its callers. Tables are maps.py's, compiling is compiler.py's,
 interfaces are hooks.py's.
 """
 
@@ -10,15 +10,19 @@ import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cipu_xdp.loader import libbpf
-from cipu_xdp.loader.libbpf import call, library
+from cipu_xdp.loader.errors import VerifierRefused
+from cipu_xdp.loader.libbpf import call, kernel_error, library
 
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
 XDP_HARDWARE = 1 << 3
 LINK_XDP = 6
+PROGRAM_TYPES = {"tc": 3, "xdp": 6}
+LOG_LINES, LOG_BYTES = 40, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,34 @@ def pin(fd: int, path: str) -> None:
 def open_pin(path: str) -> int:
     """The file descriptor of a pinned object. Raises KernelRefused (errno ENOENT for none)."""
     return call("bpf_obj_get", f"open {path}", path.encode())
+
+
+def load_program(name: str, kind: str, code: bytes) -> int:
+    """Load bytecode as a program of the kind "tc" or "xdp"; returns its file descriptor.
+
+    Raises:
+        VerifierRefused: with the end of what the verifier said.
+    """
+    result, _ = _load(name, kind, code, ctypes.create_string_buffer(1), level=0)
+    if result >= 0:
+        return result
+    # Once more for the log: with one, a load takes several times as long.
+    result, said = _load(name, kind, code, ctypes.create_string_buffer(LOG_BYTES), level=1)
+    if result >= 0:
+        return result
+    why = "\n".join([str(kernel_error("", -result).why), *said.splitlines()[-LOG_LINES:]])
+    raise VerifierRefused(f"load {name}", why, "Report it with the kernel's version.")
+
+
+def _load(name: str, kind: str, code: bytes, log: Any, *, level: int) -> tuple[int, str]:
+    options = libbpf.ProgramOptions(sz=ctypes.sizeof(libbpf.ProgramOptions), attempts=5)
+    if level:
+        options.log_level, options.log_size = level, len(log)
+        options.log_buf = ctypes.addressof(log)
+    result = library().bpf_prog_load(
+        PROGRAM_TYPES[kind], name.encode(), b"GPL", code, len(code) // 8, ctypes.byref(options)
+    )
+    return int(result), log.value.decode(errors="replace")
 
 
 def program_info(fd: int) -> ProgramInfo:

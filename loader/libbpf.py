@@ -114,6 +114,29 @@ class TestOptions(ctypes.Structure):
     ]
 
 
+class ProgramOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_int),
+        ("btf_fd", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach", ctypes.c_uint32 * 2),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_sizes", ctypes.c_uint32 * 2),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_sizes", ctypes.c_uint32 * 2),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_void_p),
+    ]
+
+
 class ProgramInfo(ctypes.Structure):
     """struct bpf_prog_info, as far as it is read."""
 

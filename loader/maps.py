@@ -15,7 +15,8 @@ from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.libbpf import call, kernel_error, library
 
 TYPES = {
-    "hash": 1, "array": 2, "percpu_array": 6, "lpm_trie": 11, "hash_of_maps": 13, "devmap_hash": 25,
+    "hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "lpm_trie": 11, "hash_of_maps": 13,
+    "devmap_hash": 25,
 }  # fmt: skip
 FLAGS = {"0": 0, "BPF_F_NO_PREALLOC": 1, "BPF_F_INNER_MAP": 1 << 12}
 BATCH = 4096
@@ -38,10 +39,19 @@ def create(
 
 def capacity(fd: int) -> int:
     """max_entries of a table."""
+    return int(_info(fd).max_entries)
+
+
+def identity(fd: int) -> int:
+    """The kernel's number of a table."""
+    return int(_info(fd).id)
+
+
+def _info(fd: int) -> libbpf.MapInfo:
     info = libbpf.MapInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     call("bpf_obj_get_info_by_fd", "ask about a table", fd, ctypes.byref(info), ctypes.byref(size))
-    return int(info.max_entries)
+    return info
 
 
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:

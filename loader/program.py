@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiling and loading: the only module that imports bcc.
+"""Loaded programs: a hook file, constants and open tables in, programs that call each other out.
 
-Takes a hook file, constants and open tables; gives loaded programs. A compiler
-error or a verifier's refusal becomes VerifierRefused with what they said.
+The bytecode comes from the cache or the compiler. What the verifier does not
+take becomes VerifierRefused with what it said.
 """
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
-from cipu_xdp.loader import abi, kernel, maps, source
-from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
+from cipu_xdp.loader import abi, code_cache, compiler, kernel, maps, source
+from cipu_xdp.loader.compiler import Code
 from cipu_xdp.loader.tables import Tables
 
-TC, XDP = "SCHED_CLS", "XDP"
+TC, XDP = "tc", "xdp"
+ARRAYS = {TC: "judges", XDP: "judges_xdp"}
 # What a hook's first program calls, and where it looks for it.
 NEXT = {"judge": "STEP_JUDGE", "settle": "STEP_SETTLE"}
-LOG_LINES = 40
 
 
 class Programs:
@@ -29,9 +27,14 @@ class Programs:
     first program finds the next ones: whoever keeps the first keeps those.
     """
 
-    def __init__(self, owner: Any, fds: Mapping[str, int]) -> None:
-        self._owner = owner
+    def __init__(self, fds: Mapping[str, int], code: Code) -> None:
         self.fds = fds
+        self._code = code
+
+    def __del__(self) -> None:
+        for fd in self.fds.values():
+            with suppress(OSError):
+                os.close(fd)
 
     def id(self, name: str) -> int:
         """The kernel's number of one of them."""
@@ -39,7 +42,7 @@ class Programs:
 
     def bytecode(self, name: str) -> bytes:
         """A program as the compiler made it, before the kernel's verifier has seen it."""
-        return bytes(self._owner.dump_func(name.encode()))
+        return self._code.programs[name]
 
 
 def load_tenant(tables: Tables, *, xdp: bool) -> Programs:
@@ -69,60 +72,34 @@ def _kinds(side: str, xdp: bool) -> dict[str, str]:
     return tc | {f"{side}_{part}": XDP for part in parts}
 
 
-def _link(owner: Any, side: str, fds: dict[str, int], kind: str) -> None:
-    """Fill the array by which the hook of this kind calls its next programs."""
-    name, suffix = ("judges_xdp", "_xdp") if kind == XDP else ("judges", "")
-    fds[name] = owner.get_table(name.encode()).map_fd
-    for part, step in NEXT.items():
-        maps.update(fds[name], abi.u32(abi.number(step)), abi.u32(fds[f"{side}_{part}{suffix}"]))
-
-
 def _load(
     name: str, tables: Tables, kinds: Mapping[str, str], constants: Mapping[str, str]
 ) -> Programs:
-    bpf = _import_bcc()
     constants = {"SLOTS_ENTRIES": str(tables["slots"].capacity), **constants}
     flags = source.cflags() + [f"-D{key}={value}" for key, value in constants.items()]
-    if XDP in kinds.values():
+    arrays = {ARRAYS[kind]: kind for kind in sorted(set(kinds.values()))}
+    if XDP in arrays.values():
         flags.append("-DWITH_XDP")
     text = source.joined(name, tables.c_text())
-    with _said(f"compile {name}"):
-        owner = bpf(text=text.encode(), cflags=flags)
-    fds = {}
+    # Where the tables are pinned makes no difference to the bytecode.
+    depends_on = [text.replace(str(tables.directory), ""), *flags, *kinds, compiler.version()]
+    code = code_cache.code(
+        "\n".join(depends_on),
+        lambda: compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays)),
+    )
+    fds = {
+        array: maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0") for array in arrays
+    }
+    known = tables.fds() | fds
     for function, kind in kinds.items():
-        with _said(f"load {function}"):
-            fds[function] = owner.load_func(function.encode(), getattr(bpf, kind)).fd
-    for kind in sorted(set(kinds.values())):
-        _link(owner, name.removesuffix(".c"), fds, kind)
-    return Programs(owner, fds)
+        fds[function] = kernel.load_program(function, kind, code.linked(function, known))
+    for array, kind in arrays.items():
+        _fill(fds, array, name.removesuffix(".c"), "_xdp" if kind == XDP else "")
+    return Programs(fds, code)
 
 
-def _import_bcc() -> Any:
-    os.environ["BCC_KERNEL_SOURCE"] = str(source.header_tree())
-    try:
-        from bcc import BPF
-    except ImportError as error:
-        raise KernelRefused(
-            "compile the datapath",
-            "the Python module bcc is missing",
-            "Install it for the system's Python (Debian: apt install python3-bpfcc).",
-        ) from error
-    return BPF
-
-
-@contextlib.contextmanager
-def _said(tried: str) -> Iterator[None]:
-    """Catch what the compiler and the verifier write to stderr; raise it if they fail."""
-    keep = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except Exception as error:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            why = "\n".join([str(error), *lines[-LOG_LINES:]])
-            raise VerifierRefused(tried, why, "Report it with the kernel's version.") from error
-        finally:
-            os.dup2(keep, 2)
-            os.close(keep)
+def _fill(fds: Mapping[str, int], array: str, side: str, suffix: str) -> None:
+    """Fill the array by which a hook calls its next programs."""
+    for part, step in NEXT.items():
+        key, program = abi.u32(abi.number(step)), abi.u32(fds[f"{side}_{part}{suffix}"])
+        maps.update(fds[array], key, program)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from cipu_xdp.loader import abi, kernel
+from cipu_xdp.loader import abi, kernel, maps
 from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
 from cipu_xdp.loader.table import Table, declarations, layout
 
@@ -109,6 +109,14 @@ class Tables:
         """Close the file descriptors; the tables stay pinned."""
         for table in self._tables.values():
             os.close(table.fd)
+
+    def fds(self) -> dict[str, int]:
+        """The open tables' file descriptors by name."""
+        return {name: table.fd for name, table in self._tables.items()}
+
+    def names(self) -> dict[int, str]:
+        """Their names by the kernel's numbers."""
+        return {maps.identity(table.fd): name for name, table in self._tables.items()}
 
     def c_text(self) -> str:
         """The declarations for the program's text."""

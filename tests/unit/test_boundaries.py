@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "click": ["cli/"],
     "rich": ["cli/output.py"],
-    "bcc": ["loader/program.py"],
+    "bcc": ["loader/compiler.py"],
     "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
     "pydantic": ["loader/topology"],
     "sqlite3": ["loader/store.py"],

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytecode that was compiled once, kept for the next attach.
+
+A file's name is the digest of all that its bytecode depends on, its first line
+the digest of the rest: what does not fit is as good as not there. That there
+is no place to keep it is no error.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cipu_xdp.loader.compiler import Code
+
+PLACE = "/var/cache/cipu-xdp"
+ENVIRONMENT = "CIPU_XDP_CACHE"
+FILES_MAX = 64
+
+
+def code(depends_on: str, make: Callable[[], Code]) -> Code:
+    """What was kept for this, or what `make` gives, kept from now on."""
+    path = _directory() / hashlib.sha256(depends_on.encode()).hexdigest()
+    found = _read(path)
+    if found is None:
+        found = make()
+        with suppress(OSError):
+            _write(path, found)
+    return found
+
+
+def _directory() -> Path:
+    return Path(os.environ.get(ENVIRONMENT) or PLACE)
+
+
+def _read(path: Path) -> Code | None:
+    try:
+        # Nobody but its owner, and that is us, may have written what goes into the kernel.
+        status = path.parent.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            return None
+        digest, _, text = path.read_text(errors="replace").partition("\n")
+    except OSError:
+        return None
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        return None
+    plain = json.loads(text)
+    programs = {name: base64.b64decode(data) for name, data in plain["programs"].items()}
+    return Code(tuple(plain["tables"]), programs)
+
+
+def _write(path: Path, found: Code) -> None:
+    programs = {name: base64.b64encode(data).decode() for name, data in found.programs.items()}
+    text = json.dumps({"tables": found.tables, "programs": programs})
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as draft:
+        draft.write(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
+    Path(draft.name).replace(path)
+    kept = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
+    for old in kept[:-FILES_MAX]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the datapath's text to bytecode: the only module that imports bcc.
+
+The bytecode names tables instead of holding their file descriptors, so it can
+be kept and loaded again. Loading is program.py's, keeping it code_cache.py's.
+"""
+
+import contextlib
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cipu_xdp.loader import maps, source
+from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
+
+LOG_LINES = 40
+INSTRUCTION = struct.Struct("=BBhi")
+LOAD_WIDE, FROM_TABLE = 0x18, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The programs of one hook file, where a reference to a table is its place in `tables`."""
+
+    tables: tuple[str, ...]
+    programs: Mapping[str, bytes]
+
+    def linked(self, program: str, fds: Mapping[str, int]) -> bytes:
+        """The bytecode of a program that refers to these tables, by file descriptor."""
+        return _with_references(self.programs[program], lambda n: fds[self.tables[n]])
+
+
+def compiled(
+    name: str,
+    text: str,
+    flags: Sequence[str],
+    programs: Sequence[str],
+    known: Mapping[int, str],
+    arrays: Sequence[str],
+) -> Code:
+    """Compile a hook file.
+
+    Args:
+        known: names of the tables it may refer to, by the kernel's number.
+        arrays: names of tables that the text itself declares.
+
+    Raises:
+        VerifierRefused: the compiler does not take it.
+    """
+    bpf = _import_bcc()
+    with _said(f"compile {name}"):
+        owner = bpf(text=text.encode(), cflags=list(flags))
+    names = dict(known) | {
+        maps.identity(owner.get_table(array.encode()).map_fd): array for array in arrays
+    }
+    tables = tuple(sorted(set(names.values())))
+    place = {number: tables.index(table) for number, table in names.items()}
+    return Code(
+        tables,
+        {
+            program: _with_references(
+                bytes(owner.dump_func(program.encode())), lambda fd: place[maps.identity(fd)]
+            )
+            for program in programs
+        },
+    )
+
+
+def version() -> str:
+    """What the bytecode depends on beside text and flags; does not import bcc."""
+    found = find_spec("bcc")
+    if found is None or found.origin is None:
+        raise _no_bcc()
+    return (Path(found.origin).parent / "version.py").read_text() + os.uname().release
+
+
+def _with_references(code: bytes, change: Any) -> bytes:
+    changed = bytearray(code)
+    for at in range(0, len(code), INSTRUCTION.size):
+        op, registers, offset, value = INSTRUCTION.unpack_from(code, at)
+        if op == LOAD_WIDE and registers >> 4 == FROM_TABLE:
+            INSTRUCTION.pack_into(changed, at, op, registers, offset, change(value))
+    return bytes(changed)
+
+
+def _import_bcc() -> Any:
+    os.environ["BCC_KERNEL_SOURCE"] = str(source.header_tree())
+    try:
+        from bcc import BPF
+    except ImportError as error:
+        raise _no_bcc() from error
+    return BPF
+
+
+def _no_bcc() -> KernelRefused:
+    return KernelRefused(
+        "compile the datapath",
+        "the Python module bcc is missing",
+        "Install it for the system's Python (Debian: apt install python3-bpfcc).",
+    )
+
+
+@contextlib.contextmanager
+def _said(tried: str) -> Iterator[None]:
+    """Catch what the compiler writes to stderr; raise it if it fails."""
+    keep = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            why = "\n".join([str(error), *lines[-LOG_LINES:]])
+            raise VerifierRefused(tried, why, "Report it with the kernel's version.") from error
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
