@@ -103,6 +103,7 @@ uninstall: ## take off what install put there; refuses while something is attach
 	fi >&2
 	@$(ours)
 	@rm -fv $(INSTALLED)
+	@rm -rf $(DESTDIR)/var/cache/cipu-xdp
 
 clean: ## remove what checks and builds left behind
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
