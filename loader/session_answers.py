@@ -101,7 +101,7 @@ class Answers:
         found, eni = self._rules.get(number), self._enis.get(bound)
         if not found or not eni or found[0] not in eni.groups or found[1].direction != direction:
             return "null"
-        return json.dumps({"group": found[0], "id": found[1].id})
+        return json.dumps({"sg": found[0], "id": found[1].id})
 
     def _find_who(self, vni: int, family: int, address: bytes, bound: int) -> str:
         """VPC, ENI and address of an end: whose address it is, or else who is bound there."""

@@ -46,7 +46,7 @@ def _both(key: str) -> Callable[[Row], str]:
 
 def _rules(session: Row) -> str:
     rules = (session["rules"][direction] for direction in ("egress", "ingress"))
-    return " / ".join(f"{rule['group']} {rule['id']}" if rule else "-" for rule in rules)
+    return " / ".join(f"{rule['sg']} {rule['id']}" if rule else "-" for rule in rules)
 
 
 COLUMNS = (

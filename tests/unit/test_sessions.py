@@ -49,7 +49,7 @@ def test_a_session_is_told_from_its_openers_side(turned: bool) -> None:
         "age_s": 61,
         "idle_s": 11,
         "expires_s": 289,
-        "rules": {"egress": {"group": "out", "id": 1}, "ingress": {"group": "in", "id": 1}},
+        "rules": {"egress": {"sg": "out", "id": 1}, "ingress": {"sg": "in", "id": 1}},
     }  # fmt: skip
 
 
