@@ -55,7 +55,7 @@ SESSION = {
     "age_s": 30,
     "idle_s": 4,
     "expires_s": 7436,
-    "rules": {"egress": {"group": "outside", "id": 1}, "ingress": None},
+    "rules": {"egress": {"sg": "outside", "id": 1}, "ingress": None},
 }  # fmt: skip
 TIMEOUT = {"state": "udp_established", "seconds": 120, "default": 300}
 GROUP = {
