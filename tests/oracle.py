@@ -2,19 +2,22 @@
 """What must become of a packet, from the desired state alone.
 
 A second opinion in plain Python: it reads the model, not the tables, and
-looks addresses up by trying them all. It knows whole, unfragmented, untagged
-datagrams and echo requests; what is malformed is not its matter.
+looks addresses up by trying them all. It knows untagged IP packets; what is
+malformed is not its matter, and what policy says it is told by `judge`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
+from flows import UDP, Address, End, Passage, Piece, Transport, is_error
 from run_packet import DEVICES
 
 from cipu_xdp.loader.model import Eni, Model, Route, gateway_mac
 
-Address = IPv4Address | IPv6Address
 OUTER = {4: 50, 6: 70}
+DATAGRAM = Transport(UDP, 1234, 5678)
+# The verdict of policy on a packet that it does not let pass, else nothing.
+Judge = Callable[[Model, Passage], str]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,14 @@ class Question:
     echo: bool
     ttl: int
     size: int
+    what: Transport = DATAGRAM
+    piece: Piece | None = None
+
+    @property
+    def answerable(self) -> bool:
+        """May an error be sent about it?"""
+        later = self.piece is not None and self.piece.later
+        return not later and not is_error(self.dst.version, self.what)
 
 
 @dataclass(frozen=True)
@@ -112,20 +123,34 @@ def leads(model: Model, vni: int, address: Address, other: int) -> bool:
 
 def way(model: Model, asked: Question, found: Found, uplink_mtu: int) -> Fate:
     """Is there a device or a path, and does the packet fit?"""
+    too_big = "ANSWERED_TOO_BIG" if asked.answerable else "TOO_BIG"
     host = found.host or (found.eni.host if found.eni else None)
     if host is not None:
         if not any(u.vtep.version == host.version for u in model.uplinks.values()):
             return Fate("HOST_UNREACHABLE")
         room = uplink_mtu - OUTER[host.version]
-        return Fate("ANSWERED_TOO_BIG" if asked.size > room else "SENT", found)
+        return Fate(too_big if asked.size > room else "SENT", found)
     assert found.eni is not None
     if found.eni.dev not in DEVICES:
         return Fate("DEVICE_GONE")
     room = DEVICES[found.eni.dev][1]
-    return Fate("ANSWERED_TOO_BIG" if asked.size > room else "DELIVERED", found)
+    return Fate(too_big if asked.size > room else "DELIVERED", found)
 
 
-def from_tenant(model: Model, dev: str, asked: Question, uplink_mtu: int) -> Fate:
+def end_of(found: Found, address: Address) -> End:
+    """What was found of an address, as an end of a packet."""
+    own = found.eni is not None and address in found.eni.ips
+    return End(found.vni, address, found.eni if own else None)
+
+
+def open_to_all(model: Model, passage: Passage) -> str:
+    """The policy of hosts without security groups."""
+    return ""
+
+
+def from_tenant(
+    model: Model, dev: str, asked: Question, uplink_mtu: int, judge: Judge = open_to_all
+) -> Fate:
     """What a tenant's packet must come to."""
     sender = next((eni for eni in model.enis.values() if eni.dev == dev), None)
     if sender is None:
@@ -143,8 +168,12 @@ def from_tenant(model: Model, dev: str, asked: Question, uplink_mtu: int) -> Fat
     if found.gateway:
         return Fate("ANSWERED_PING" if asked.echo else "GATEWAY_CLOSED")
     if asked.dst_mac == gateway_mac(vni) and asked.ttl <= 1:
-        return Fate("ANSWERED_EXPIRED")
-    return way(model, asked, found, uplink_mtu)
+        return Fate("ANSWERED_EXPIRED" if asked.answerable else "EXPIRED")
+    mine = sender if asked.src in sender.ips else None
+    ends = End(vni, asked.src, mine), end_of(found, asked.dst)
+    receiver = found.eni if found.eni and found.eni.dev else None
+    denied = judge(model, Passage(*ends, asked.what, sender, receiver, asked.piece))
+    return Fate(denied) if denied else way(model, asked, found, uplink_mtu)
 
 
 def wrong_source(model: Model, vni: int, sender: Address, asked: Question) -> str:
@@ -154,11 +183,15 @@ def wrong_source(model: Model, vni: int, sender: Address, asked: Question) -> st
         return "NOT_PEERED" if source.why_not == "NOT_PEERED" else "MISPLACED"
     if source.vni != vni and not leads(model, source.vni, asked.dst, vni):
         return "NOT_PEERED"
+    if source.gateway and not (asked.piece and asked.piece.later):
+        return "" if is_error(asked.src.version, asked.what) else "MISPLACED"
     home = source.eni.host if source.eni else source.host
     return "" if home == sender else "MISPLACED"
 
 
-def from_fabric(model: Model, vni: int, sender: Address, asked: Question) -> Fate:
+def from_fabric(
+    model: Model, vni: int, sender: Address, asked: Question, judge: Judge = open_to_all
+) -> Fate:
     """What a packet out of the tunnel must come to."""
     if vni not in names(model):
         return Fate("UNKNOWN_VNI")
@@ -175,4 +208,6 @@ def from_fabric(model: Model, vni: int, sender: Address, asked: Question) -> Fat
         return Fate("ANSWERED_PING" if asked.echo else "GATEWAY_CLOSED")
     if found.eni is None or found.eni.dev is None or found.vni != vni:
         return Fate("NOT_LOCAL")
-    return way(model, asked, found, 0)
+    ends = end_of(resolve(model, vni, asked.src), asked.src), end_of(found, asked.dst)
+    denied = judge(model, Passage(*ends, asked.what, None, found.eni, asked.piece))
+    return Fate(denied) if denied else way(model, asked, found, 0)

@@ -13,12 +13,13 @@ import os
 import struct
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
+
+from bench_tables import Memory, VerdictCounters, coarse_ns
 
 from cipu_xdp.loader import abi, kernel, netns, program
 from cipu_xdp.loader.model import Link, Model, mac_bytes
@@ -53,7 +54,7 @@ ACTIONS = {
 }
 LEARN_MARK = 0x63697075
 SKB_BYTES = 192
-CLOCK_MONOTONIC_COARSE = 6
+SESSIONS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,20 @@ def skb(
 class Bench:
     """Tables, the tenants' programs, and those of an IPv4 and an IPv6 uplink."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: int = SESSIONS) -> None:
+        self.sizes = {**dict.fromkeys(WRITTEN, 1024), "timeouts": 16, "sessions": sessions}
         self.home = os.open(netns.HERE, os.O_RDONLY)
         self.namespace = self._make_namespace()
         with _bpffs() as directory:
-            self.tables = Tables.create(directory, checked_sizes(dict.fromkeys(WRITTEN, 1024)))
+            self.tables = Tables.create(directory, checked_sizes(self.sizes))
             self.tenant_programs = program.load_tenant(self.tables, xdp=True)
             self.uplink_programs = {
                 family: program.load_uplink(self.tables, vtep, PORT, xdp=True)
                 for family, vtep in VTEPS.items()
             }
         self.model = Model()
-        self._counted = self._read_counters()
+        self.memory = Memory(self.tables)
+        self._counters = VerdictCounters(self.tables)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -136,18 +139,25 @@ class Bench:
     # -- the state the programs see ------------------------------------------------
 
     def load(self, model: Model, *, fresh: bool = True) -> None:
-        """Make the tables those of a model on this host, with or without known next hops."""
-        self.model = model
-        with self.inside():  # a table of devices takes only those that are there
-            self.tables.sync(rows(model, LINKS))
+        """Make the tables those of a new host: with or without known next hops, no sessions."""
+        if self.model.groups or model.groups:
+            self.memory.forget()  # without groups nothing was remembered
+        self.change(model)
         for index in model.hosts.values():
             self.tables["next_hops"].remove(abi.u32(index))
         if fresh:
             self.refresh()
 
+    def change(self, model: Model) -> None:
+        """Bring the tables in line with a model, as a command would; what goes on goes on."""
+        self.model = model
+        sized = replace(model, table_sizes=self.sizes)
+        with self.inside():  # a table of devices takes only those that are there
+            self.tables.sync(rows(sized, LINKS))
+
     def refresh(self, *, mtu: int = UPLINK_MTU, limit: int = 0, age_s: float = 0) -> None:
         """Write the next hops of all paths as learnt just now, or `age_s` ago."""
-        now = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
+        now = coarse_ns()
         hop = abi.record("next_hop").pack(
             destination=int.from_bytes(mac_bytes(ROUTER_MAC), "little") | mtu << 48,
             source=int.from_bytes(mac_bytes(UPLINK_MAC), "little"),
@@ -199,7 +209,7 @@ class Bench:
             context = struct.pack("=6I", 0, len(packet), 0, ifindex, 0, 0)
         with self.inside():
             ran = kernel.test_run(fd, packet, context)
-        verdict, counted = self._counter_difference()
+        verdict, counted = self._counters.difference()
         action = ACTIONS[hook][ran.action]
         if hook == "xdp":
             (start,) = struct.unpack_from("=I", ran.context, 0)
@@ -207,26 +217,6 @@ class Bench:
         return Outcome(
             verdict, action, ran.packet, counted, marks=struct.unpack_from("=2I", ran.context, 48)
         )
-
-    def _read_counters(self) -> dict[str, tuple[int, int]]:
-        table, cpus = self.tables["verdicts"].rows(), kernel.cpus()
-        read = {}
-        for verdict in abi.verdicts():
-            numbers = struct.unpack(f"={2 * cpus}Q", table[abi.u32(verdict.index)])
-            read[verdict.name] = (sum(numbers[::2]), sum(numbers[1::2]))
-        return read
-
-    def _counter_difference(self) -> tuple[str | None, int]:
-        before, self._counted = self._counted, self._read_counters()
-        changed = [name for name, now in self._counted.items() if now != before[name]]
-        assert len(changed) <= 1, f"counted more than once: {changed}"
-        for name in changed:
-            packets, counted = (
-                now - then for now, then in zip(self._counted[name], before[name], strict=True)
-            )
-            assert packets == 1
-            return name, counted
-        return None, 0
 
 
 def _set_namespace(fd: int) -> None:

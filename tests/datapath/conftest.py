@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import worlds
+from policy_play import WAYS, Play
 from run_packet import Bench
 
 
@@ -34,3 +35,11 @@ def bench6(empty_bench: Bench) -> Bench:
     """Host a of worlds.py on an IPv6 underlay, next hops known."""
     empty_bench.load(worlds.host("a", underlay=6))
     return empty_bench
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"IPv{way[0]}-{way[1]}")
+def play(request: pytest.FixtureRequest, empty_bench: Bench) -> Iterator[Play]:
+    """Host a of worlds.py in both families and on both hooks; what is left is checked."""
+    scene = Play(empty_bench, *request.param)
+    yield scene
+    scene.close()

@@ -8,8 +8,9 @@ import packets as make
 import pytest
 import worlds
 from packets import between, datagram, echo, frame, from_fabric, router_says, tunnelled, who_has
+from policed import allow, in_groups, with_group
 from run_packet import Bench, Outcome
-from scapy.layers.inet import IP, UDP, IPOption_Router_Alert
+from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6ND_NS,
     ICMPv6ND_RS,
@@ -21,6 +22,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
 from cipu_xdp.loader import abi, model
+from cipu_xdp.loader.records import Rule
 
 ANNA, AXEL, ARNO, AMIR, BERT, BORIS, CARL = (
     worlds.BY_NAME[name] for name in ("anna", "axel", "arno", "amir", "bert", "boris", "carl")
@@ -126,6 +128,45 @@ def answer_a_host_whose_path_was_just_removed(bench: Bench) -> Outcome:
     bench.tables["paths"].remove(abi.u32(bench.model.hosts[ip_address("192.0.2.2")]))
     ping = frame(BERT.mac, BERT.gateway_mac, BERT.ip(4), "10.0.0.1", echo(4))
     return bench.fabric(tunnelled(ping, BERT.vni))
+
+
+def bind_anna(bench: Bench, *rules: Rule) -> None:
+    """Anna in a group of these rules."""
+    bench.change(in_groups(with_group(bench.model, "strict", *rules), "anna", "strict"))
+
+
+@case("EGRESS_DENIED")
+def send_what_no_rule_allows(bench: Bench) -> Outcome:
+    bind_anna(bench, allow("ingress"))
+    return bench.tenant("v1", between(ANNA, BERT))
+
+
+@case("INGRESS_DENIED")
+def receive_what_no_rule_allows(bench: Bench) -> Outcome:
+    bind_anna(bench, allow("egress"))
+    return bench.fabric(from_fabric(BERT, ANNA))
+
+
+@case("NO_SESSION")
+def answer_what_nobody_asked(bench: Bench) -> Outcome:
+    bind_anna(bench, allow("ingress"))
+    return bench.fabric(from_fabric(BERT, ANNA, TCP(flags="SA")))
+
+
+@case("UNKNOWN_FRAGMENT")
+def send_a_later_fragment_alone(bench: Bench) -> Outcome:
+    bind_anna(bench, allow("egress"))
+    return bench.tenant("v1", between(ANNA, BERT, Raw(bytes(16)), frag=5, proto=17))
+
+
+@case("SESSIONS_FULL")
+def open_more_sessions_than_the_quota(bench: Bench) -> Outcome:
+    bind_anna(bench, allow("egress"))
+    key = abi.u32(bench.model.enis["anna"].number)
+    (row,) = bench.tables["policies"].values(key)
+    none_left = abi.record("policy").unpack(row) | {"quota": 0}
+    bench.tables["policies"].put(key, abi.record("policy").pack(**none_left))
+    return bench.tenant("v1", between(ANNA, BERT))
 
 
 @case("GSO_REFUSED")
