@@ -250,7 +250,7 @@ struct session {
 	__u32 owner;		/* number of the ENI whose quota it counts in */
 };
 
-/* slots: one for each session there can be; what is expired is found by walking them. */
+/* slots: two for each session there can be; what is expired is found by walking them. */
 struct slot {
 	__u64 stamp_ns;		/* coarse clock when it was taken */
 	__u64 owner;		/* number of the ENI; 0: free */

@@ -11,7 +11,8 @@
 #define HALF_OPEN_MAX 4096	/* an ENI; a power of two */
 #define RING_BLOCK_SLOTS 512
 #define SWEEP_SLOTS 32		/* at every tick: some 8,000 a second */
-#define CLAIM_SLOTS 32
+#define CLAIM_NEAR 4
+#define CLAIM_SLOTS 36
 #define OPENING_NS 1000000000ULL /* a slot is taken before its session is there */
 
 inline_always void free_slot(__u32 index)
@@ -82,14 +83,19 @@ inline_always void sweep(__u64 now, bool wanted)
 	}
 }
 
-/* Gives the slot's number plus one; 0 for none. */
+/*
+ * Gives the slot's number plus one; 0 for none. There are twice as many slots
+ * as sessions, so half of them are free whatever anybody has; but a neighbour
+ * may have a long row of them: after a few, any place is tried.
+ */
 inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u64 now)
 {
 	__u32 zero = 0;
 	struct session_clock *clock = session_clocks.lookup(&zero);
 
 	for (int i = 0; clock && i < CLAIM_SLOTS; i++) {
-		__u32 index = next_slot(clock);
+		__u32 index = i < CLAIM_NEAR ? next_slot(clock) :
+					       bpf_get_prandom_u32() % SLOTS_ENTRIES;
 		struct slot *slot = slots.lookup(&index);
 
 		if (!slot || !is_free(slot, index, now) ||

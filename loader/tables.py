@@ -26,8 +26,8 @@ LEADING = ("enis", "routes", "addresses")
 # Tables the datapath fills, and how big is a matter of how much there is to do.
 FILLED = ("rule_counters", "sessions", "owners", "rings", "fragments")
 SIZED = (*WRITTEN, *FILLED)
-# These have a row for each that another has.
-AS_BIG_AS = {"next_hops": "paths", "slots": "sessions"}
+# These have so many rows for each that another has.
+AS_BIG_AS = {"next_hops": ("paths", 1), "slots": ("sessions", 2)}
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 
@@ -42,7 +42,7 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
         if not 1 <= entries <= 1 << 26:
             raise BadInput(tried, f"{name}={entries} is not from 1 to {1 << 26}")
     chosen = {name: sizes.get(name, table.entries) for name, table in known.items()}
-    return chosen | {name: chosen[other] for name, other in AS_BIG_AS.items()}
+    return chosen | {name: chosen[other] * times for name, (other, times) in AS_BIG_AS.items()}
 
 
 def _check_layout(directory: Path) -> None:

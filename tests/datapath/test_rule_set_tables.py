@@ -171,6 +171,6 @@ def test_rule_sets_are_refused_when_there_are_not_as_many_places(tables: Tables)
 
 
 def test_there_is_a_slot_for_every_session() -> None:
-    assert checked_sizes({"sessions": 77})["slots"] == 77
+    assert checked_sizes({"sessions": 77})["slots"] == 154
     with pytest.raises(BadInput, match="no table slots"):
         checked_sizes({"slots": 7})
