@@ -164,10 +164,17 @@ inline_always __u32 take_slot(__u32 number, __u32 quota, const struct session_ke
 {
 	struct owner *owner = owner_of(number);
 	__u32 slot = 0;
+	bool over;
 
 	if (!owner)
 		return 0;
-	if ((__s64)__sync_fetch_and_add(&owner->sessions, 1) < (__s64)quota)
+	over = (__s64)__sync_fetch_and_add(&owner->sessions, 1) >= (__s64)quota;
+	if (over) {
+		/* What is expired counts no more, only nobody has looked yet. */
+		sweep(now, true);
+		over = (__s64)owner->sessions > (__s64)quota;
+	}
+	if (!over)
 		slot = claim_slot(number, key, now);
 	if (slot && enter_ring(number, owner, slot - 1)) {
 		__sync_fetch_and_add(&owner->opened, 1);
@@ -178,7 +185,6 @@ inline_always __u32 take_slot(__u32 number, __u32 quota, const struct session_ke
 		free_slot(slot - 1);
 	else
 		__sync_fetch_and_add(&owner->sessions, -1);
-	sweep(now, true);
 	return 0;
 }
 
