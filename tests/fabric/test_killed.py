@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from command import UPLINK, Machine, machine, wait_gone
+from killed import SIGKILL, points, start
 from lab import run
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-PROGRAM = Path(__file__).parents[1] / "killed.py"
-SIGKILL = -9
 PROGRAMS: set[int] = set()  # every one that was seen on a device
 WEB = ("eni", "create", "eni-t2", "--vpc", "red", "--ip", "10.0.0.12", "--dev", "t2")
 
@@ -26,29 +22,9 @@ def host() -> Iterator[Machine]:
         yield host
 
 
-def start(host: Machine, calls: int, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that is killed at its `calls`-th call; 0 lets it end."""
-    return subprocess.run(
-        ["ip", "netns", "exec", host.name, sys.executable, PROGRAM, str(calls), *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def points(host: Machine, number: int, *words: str) -> list[int]:
-    """`number` points spread evenly over the command's way, which is gone to its end once."""
-    done = start(host, 0, *words)
-    assert done.returncode == 0, done.stderr
-    calls = int(done.stdout.splitlines()[-1])
-    assert calls > number
-    return sorted({1 + (calls - 1) * step // (number - 1) for step in range(number)})
-
-
 def kill(host: Machine, calls: int, *words: str) -> None:
     """Kill the command there; then red and blue must still not see each other."""
-    done = start(host, calls, *words)
+    done = start(host.name, calls, *words)
     PROGRAMS.update(host.programs())
     assert done.returncode in (0, SIGKILL), done.stderr
     # blue has no 10.0.0.12; on a plain wire, or in red, somebody would answer.
@@ -77,7 +53,7 @@ def test_attach_killed_anywhere_can_be_done_again_or_taken_back(host: Machine) -
     host.do(*words)
     host.add_vpcs()
     host.do("detach", "--all")
-    ways = points(host, 5, *words)
+    ways = points(host.name, 5, *words)
     PROGRAMS.update(host.programs())
     host.do("detach", "--all")
     assert PROGRAMS
@@ -94,7 +70,7 @@ def test_detach_killed_anywhere_can_be_done_again(host: Machine) -> None:
     host.reset()
     host.do("attach", UPLINK, "--hook", "xdp")
     host.add_vpcs()
-    for turn, calls in enumerate(points(host, 4, "detach", UPLINK)):
+    for turn, calls in enumerate(points(host.name, 4, "detach", UPLINK)):
         host.do("attach", UPLINK, "--hook", "xdp")
         assert_works(host)
         kill(host, calls, "detach", ("--all", UPLINK)[turn % 2])
@@ -108,7 +84,7 @@ def test_eni_create_and_delete_killed_anywhere(host: Machine) -> None:
     host.add_vpcs()
     host.do("eni", "delete", "eni-t2")
     create, delete = (*WEB, "--hook", "xdp"), ("eni", "delete", "eni-t2")
-    makes, takes = points(host, 4, *create), points(host, 4, *delete)
+    makes, takes = points(host.name, 4, *create), points(host.name, 4, *delete)
     for calls in makes:
         kill(host, calls, *create)
         if not any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
