@@ -13,7 +13,8 @@ from random import Random
 from typing import Any
 
 import packets as make
-from oracle import Address, Question
+from flows import Address
+from oracle import Question
 from run_packet import VTEPS
 
 from cipu_xdp.loader import model as verbs

@@ -125,16 +125,16 @@ class Bench:
             subprocess.run(["ip", "-batch", "-"], input=text, check=True)
             return os.open(netns.HERE, os.O_RDONLY)
         finally:
-            _set_namespace(self.home)
+            set_namespace(self.home)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """In the bench's network namespace, where its devices are."""
-        _set_namespace(self.namespace)
+        set_namespace(self.namespace)
         try:
             yield
         finally:
-            _set_namespace(self.home)
+            set_namespace(self.home)
 
     # -- the state the programs see ------------------------------------------------
 
@@ -219,7 +219,8 @@ class Bench:
         )
 
 
-def _set_namespace(fd: int) -> None:
+def set_namespace(fd: int) -> None:
+    """Move this thread into a network namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(fd, netns.CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")

@@ -13,9 +13,10 @@ from ipaddress import ip_address
 import oracle
 import packets as make
 import pytest
+from flows import Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import Address, Fate
+from oracle import Fate
 from random_worlds import DEVS, REMOTE, VNIS, World, build, built, question
 from run_packet import UPLINK_MTU, VTEPS, Bench, Outcome
 from scapy.layers.inet import IP
