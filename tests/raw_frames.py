@@ -11,13 +11,14 @@ import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from traffic import Tap
 
 TCP, UDP = 6, 17
 SYN = 0x02
-ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+ETHERTYPES = {4: 0x0800, 16: 0x86DD}  # by the length of an address
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,24 @@ class Wire:
 
     def _frame(self, protocol: int, body: bytes, sum_at: int) -> bytes:
         """The frame of a packet whose checksum stands at `sum_at` of its body, zero so far."""
-        source, target = ip_address(self.source), ip_address(self.target)
-        pseudo = source.packed + target.packed + struct.pack("!II", len(body), protocol)
+        source, target = _packed(self.source), _packed(self.target)
+        ends = source + target
+        pseudo = ends + struct.pack("!II", len(body), protocol)
         total = struct.pack("!H", _checksum(pseudo + body) or 0xFFFF)
         body = body[:sum_at] + total + body[sum_at + 2 :]
-        ends = source.packed + target.packed
-        if source.version == 4:
+        if len(source) == 4:
             words = (0x45, 0, 20 + len(body), 0, 0, 64, protocol)
             checksum = _checksum(struct.pack("!BBHHHBB", *words) + ends)
             header = struct.pack("!BBHHHBBH", *words, checksum) + ends
         else:
             header = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + ends
         macs = bytes.fromhex((self.target_mac + self.source_mac).replace(":", ""))
-        return macs + struct.pack("!H", ETHERTYPES[source.version]) + header + body
+        return macs + struct.pack("!H", ETHERTYPES[len(source)]) + header + body
+
+
+@lru_cache
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed
 
 
 def _checksum(data: bytes) -> int:
