@@ -29,7 +29,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench \
+.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy \
 	install uninstall clean distclean packages packages-dev
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
@@ -51,7 +51,7 @@ fi
 endef
 
 help: ## list the targets (this)
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(VENV)/.setup ## install what the command needs; then .venv/bin/cipu-xdp works as root
 
@@ -81,6 +81,9 @@ check: lint typecheck test-unit ## lint, typecheck and test-unit
 
 bench: setup-dev ## measure beside kernel vxlan and beside no overlay (as root)
 	@$(SUDO) $(BIN)/python tests/bench/compare.py $(BENCH)
+
+bench-policy: setup-dev ## measure rules, sessions, scans, beside nftables and bare tables (as root)
+	@$(SUDO) $(BIN)/python tests/bench/policy.py $(BENCH)
 
 install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
 	@$(ours)
