@@ -2,13 +2,13 @@
 /*
  * quota: room for sessions, so that nobody starves a neighbour. Each session
  * holds a slot, and each ENI so many slots at most; the oldest half-open
- * session of an ENI goes when it has too many; expired ones are swept from
- * the slots a few at every tick of the clock.
+ * session of an ENI goes when it has too many, before they fill its quota;
+ * expired ones are swept from the slots a few at every tick of the clock.
  */
 #ifndef CIPU_QUOTA_H
 #define CIPU_QUOTA_H
 
-#define HALF_OPEN_MAX 4096	/* an ENI; a power of two */
+#define HALF_OPEN_MAX 4096	/* an ENI; no more than half of its quota */
 #define RING_BLOCK_SLOTS 512
 #define SWEEP_SLOTS 32		/* at every tick: some 8,000 a second */
 #define CLAIM_NEAR 4
@@ -135,14 +135,22 @@ inline_always struct ring_block *ring_block_of(__u32 number, __u32 position)
 	return rings.lookup(&key);
 }
 
-/* Puts a half-open session into its ENI's ring, over the oldest one, which goes. */
-inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 slot_number)
+/* Nothing is lost with it. A stranger's one packet, answered with a reset or an echo, leaves it. */
+inline_always bool is_spare(const struct session *session)
 {
-	__u32 position = __sync_fetch_and_add(&owner->head, 1) % HALF_OPEN_MAX;
+	return session->state == SESSION_TCP_CLOSED || session->state == SESSION_ICMP_ESTABLISHED;
+}
+
+/* Puts a half-open session into its ENI's ring, over the oldest one, which goes. */
+inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __u32 slot_number)
+{
+	__u32 places = quota / 2 < HALF_OPEN_MAX ? quota / 2 : HALF_OPEN_MAX;
+	__u32 position = __sync_fetch_and_add(&owner->head, 1) % places;
 	struct ring_block *block = ring_block_of(number, position);
 	struct session *session;
 	struct slot *slot;
 	__u32 *place, index;
+	bool half_open;
 
 	if (!block)
 		return false;
@@ -153,8 +161,11 @@ inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 slot_numb
 	if (!slot || slot->owner != number)
 		return true;
 	session = sessions.lookup((struct session_key *)slot->key);
-	if (session && session->slot == index && is_half_open(session) &&
-	    remove_session((struct session_key *)slot->key, index))
+	if (!session || session->slot != index)
+		return true;
+	half_open = is_half_open(session);
+	if ((half_open || is_spare(session)) &&
+	    remove_session((struct session_key *)slot->key, index) && half_open)
 		__sync_fetch_and_add(&owner->evicted, 1);
 	return true;
 }
@@ -176,7 +187,7 @@ inline_always __u32 take_slot(__u32 number, __u32 quota, const struct session_ke
 	}
 	if (!over)
 		slot = claim_slot(number, key, now);
-	if (slot && enter_ring(number, owner, slot - 1)) {
+	if (slot && enter_ring(number, owner, quota, slot - 1)) {
 		__sync_fetch_and_add(&owner->opened, 1);
 		return slot;
 	}

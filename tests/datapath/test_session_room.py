@@ -131,6 +131,15 @@ def scan(
     )
 
 
+def answered_scan(play: Play, sender: Person, receiver: Person, ports: range) -> Counter[str]:
+    """The same with datagrams, each answered at once: none of these sessions is half open."""
+    verdicts: Counter[str] = Counter()
+    for port in ports:
+        verdicts += scan(play, sender, receiver, udp(), range(port, port + 1))
+        play.sends_unforeseen(receiver, sender, back(udp(sport=port)))
+    return verdicts
+
+
 def told(play: Play, person: Person) -> dict[str, int]:
     return play.bench.memory.owner(play.model.enis[person.name].number)
 
@@ -139,7 +148,7 @@ def test_an_eni_has_its_quota_and_no_more(small: Play) -> None:
     small.bind(ANNA, allow("egress"))
     small.bind(ADA, allow("egress"))
     quota = FEW // 2
-    assert scan(small, ANNA, BERT, udp(), range(quota)) == {"SENT": quota}
+    assert answered_scan(small, ANNA, BERT, range(quota)) == {"SENT": quota}
     assert scan(small, ANNA, BERT, udp(), range(quota, quota + 20)) == {"SESSIONS_FULL": 20}
     numbers = told(small, ANNA)
     assert (numbers["sessions"], numbers["opened"], numbers["refused"]) == (quota, quota, 20)
@@ -163,10 +172,10 @@ def test_a_neighbour_finds_room_whoever_has_taken_his(small: Play) -> None:
     small.bind(ADA, allow("egress"))
     quota = FEW // 2
     for _ in range(3):
-        assert scan(small, ADA, BELLA, udp(), range(quota)) == {"SENT": quota}
+        assert answered_scan(small, ADA, BELLA, range(quota)) == {"SENT": quota}
         assert scan(small, ANNA, BERT, udp(), range(quota - 1)) == {"SENT": quota - 1}
         small.bench.memory.forget(("sessions", "slots", "owners", "rings"))
-    assert scan(small, ADA, BELLA, udp(), range(quota)) == {"SENT": quota}
+    assert answered_scan(small, ADA, BELLA, range(quota)) == {"SENT": quota}
     assert [scan(small, ANNA, BERT, udp(), range(n, n + 1)) for n in range(quota - 1)] == [
         {"SENT": 1}
     ] * (quota - 1)
@@ -197,6 +206,31 @@ def test_half_open_sessions_make_room_for_newer_ones(big: Play) -> None:
         answer = back(tcp("S", sport=port, seq=0), "SA", seq=1, ack=1)
         assert (port, big.sends_unforeseen(BERT, ANNA, answer)) == (port, verdict)
     big.bench.memory.check_slots()
+
+
+def test_half_open_sessions_leave_half_of_the_quota_to_others(small: Play) -> None:
+    small.bind(ANNA, allow("egress"))
+    small.bind(ADA, allow("egress"))
+    quota = FEW // 2
+    assert scan(small, ANNA, BERT, tcp("S"), range(4 * quota)) == {"SENT": 4 * quota}
+    numbers = told(small, ANNA)
+    assert (numbers["sessions"], numbers["refused"]) == (quota // 2, 0)
+    assert numbers["evicted"] == 4 * quota - quota // 2
+    assert answered_scan(small, ANNA, BERT, range(quota // 2)) == {"SENT": quota // 2}
+    small.bench.memory.check_slots()
+
+
+def test_what_a_reset_or_an_echo_has_answered_makes_room_like_what_nobody_has(small: Play) -> None:
+    small.bind(ANNA, allow("egress"), allow("ingress"))
+    small.bind(ADA, allow("egress"))
+    for number in range(FEW):
+        ping, syn = small.ping(number), tcp("S", sport=number + 1, seq=1)
+        for question, reply in ((ping, back(ping)), (syn, back(syn, "RA", seq=0, ack=2))):
+            assert small.sends_unforeseen(BERT, ANNA, question) == "passed"
+            assert small.sends_unforeseen(ANNA, BERT, reply) == "passed"
+    numbers = told(small, ANNA)
+    assert (numbers["sessions"], numbers["evicted"], numbers["refused"]) == (FEW // 4, 0, 0)
+    small.bench.memory.check_slots()
 
 
 def test_a_slot_is_never_left_taken_by_what_is_denied_or_refused(small: Play) -> None:
