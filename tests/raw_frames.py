@@ -16,9 +16,10 @@ from ipaddress import ip_address
 
 from traffic import Tap
 
-TCP, UDP = 6, 17
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 SYN = 0x02
 ETHERTYPES = {4: 0x0800, 16: 0x86DD}  # by the length of an address
+ECHO = {4: (8, ICMP), 16: (128, ICMPV6)}  # type and protocol of a request
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,16 @@ class Wire:
         header = struct.pack("!HHHH", sport, dport, 8 + len(data), 0)
         return self._frame(UDP, header + data, 6)
 
+    def echo(self, identifier: int) -> bytes:
+        """A frame with an echo request."""
+        kind, protocol = ECHO[len(_packed(self.source))]
+        return self._frame(protocol, struct.pack("!BBHHH", kind, 0, 0, identifier, 0), 2)
+
     def _frame(self, protocol: int, body: bytes, sum_at: int) -> bytes:
         """The frame of a packet whose checksum stands at `sum_at` of its body, zero so far."""
         source, target = _packed(self.source), _packed(self.target)
         ends = source + target
-        pseudo = ends + struct.pack("!II", len(body), protocol)
+        pseudo = b"" if protocol == ICMP else ends + struct.pack("!II", len(body), protocol)
         total = struct.pack("!H", _checksum(pseudo + body) or 0xFFFF)
         body = body[:sum_at] + total + body[sum_at + 2 :]
         if len(source) == 4:
