@@ -199,13 +199,19 @@ class Tables:
                 self[name].remove_all(gone[name])
 
     def _forget_owners(self, policed: Set[bytes]) -> None:
-        """What is kept of an ENI for its sessions goes when it is in no group any more."""
-        gone = set(self["owners"].walk()) - policed
+        """What is kept of an ENI for its sessions goes when it is in no group any more.
+
+        But for their count, until the last has given back its slot: the ENI, or the
+        next one of its number, has so much less of its quota.
+        """
+        record = abi.record("owner")
+        rows = self["owners"].items()
+        gone = {key: record.numbers(value) for key, value in rows if key not in policed}
         if not gone:
             return
         for name in ("rings", "fragments"):
             self[name].remove_all([key for key in self[name].walk() if key[:4] in gone])
-        self["owners"].remove_all(gone)
+        self["owners"].remove_all([key for key, owner in gone.items() if not owner["sessions"]])
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every verdict, summed over the CPUs."""

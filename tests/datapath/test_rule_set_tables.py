@@ -131,7 +131,7 @@ def test_policy_is_whole_after_every_single_write(tables: Tables, seed: int) -> 
 def test_what_is_kept_of_an_eni_for_its_sessions_goes_with_its_last_group(tables: Tables) -> None:
     load(tables, with_member("web"))
     for number in (1, 3):
-        tables["owners"].put(abi.u32(number), abi.record("owner").pack(sessions=9))
+        tables["owners"].put(abi.u32(number), abi.record("owner").pack(opened=9))
         block = abi.record("ring_key").pack(owner=number, block=7)
         tables["rings"].put(block, abi.record("ring_block").pack())
         place = abi.record("fragment_key").pack(owner=number, place=70)
@@ -143,6 +143,20 @@ def test_what_is_kept_of_an_eni_for_its_sessions_goes_with_its_last_group(tables
     load(tables, with_member())
     for name in ("owners", "rings", "fragments"):
         assert tables[name].rows() == {}
+
+
+def test_an_eni_is_told_what_it_has_as_long_as_it_has_it(tables: Tables) -> None:
+    def own(sessions: int) -> None:
+        tables["owners"].put(abi.u32(1), abi.record("owner").pack(sessions=sessions))
+
+    load(tables, with_member("web"))
+    own(sessions=9)
+    load(tables, with_member())
+    assert tables["owners"].rows()
+    own(sessions=0)
+    load(tables, with_member("web"))
+    load(tables, with_member())
+    assert tables["owners"].rows() == {}
 
 
 def test_counters_can_be_set_back_to_zero(tables: Tables) -> None:
