@@ -22,7 +22,7 @@ from cipu_xdp.loader.model import Eni
 AGES = (5, 15, 25, 35, 65, 125, 305, 605, 7445)
 NEAR_SECONDS = 2
 PASSED = ("SENT", "DELIVERED")
-TALKS, TRIES = 4, 12
+TALKS, TRIES = 3, 10
 
 
 class Scene:
@@ -45,23 +45,24 @@ class Scene:
     def step(self) -> None:
         """Something happens."""
         kind = self.random.random()
-        if kind < 0.08:
+        if not self.talks:
+            return
+        if kind < 0.1:
             self.change()
-        elif kind < 0.15:
+        elif kind < 0.16:
             self.wait()
-        elif self.talks:
+        else:
             talk = self.random.choice(self.talks)
             (self.complain if kind < 0.25 else self.speak)(talk)
 
     def change(self) -> None:
         """Somebody changes rules or groups."""
-        before, after = self.world.model, changed(self.world)
-        self.world.model = after
+        near = [eni.name for talk in self.talks for eni in (talk.first, talk.second)]
+        bound = {eni.name for eni in self.world.enis() if is_policed(eni)}
+        self.world.model = changed(self.world, near)
         self.log.append("change")
-        self.driver.bench.change(after)
-        if any(
-            is_policed(eni) != is_policed(before.enis[name]) for name, eni in after.enis.items()
-        ):
+        self.driver.bench.change(self.world.model)
+        if bound - {eni.name for eni in self.world.enis() if is_policed(eni)}:
             self.left_a_policy = True
             self.driver.forget_fragments()
 

@@ -15,7 +15,7 @@ from random_worlds import OWN, REMOTE, SHARED, VNIS, World, build
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
-from cipu_xdp.loader.records import Model, Rule
+from cipu_xdp.loader.records import Eni, Model, Rule
 
 PORTS = (0, 22, 53, 80, 443, 8080, 65535)
 GRE, AH_PROTOCOL, RESERVED = 47, 51, 255
@@ -34,6 +34,9 @@ def policed_world(seed: int) -> World:
             world.model = with_group(world.model, f"{vpc}-{name}", vpc=vpc)
     for group in list(world.model.groups):
         rules = [random_rule(world, group) for _ in range(random.choice((0, 1, 3, 6, 20)))]
+        for way in ("ingress", "egress"):
+            if random.random() < 0.4:
+                rules.append(rule(way, "allow", priority=random.choice((100, 200, 65535))))
         how = "keep" if random.random() < 0.3 else "cut"
         group_vpc = world.model.groups[group].vpc
         world.model = with_group(world.model, group, *rules, vpc=group_vpc, established=how)
@@ -49,9 +52,9 @@ def random_rule(world: World, group: str) -> Rule:
     protocol = random.choice(PROTOCOLS)
     cidr = peers = None
     remote = random.random()
-    if remote < 0.45:
+    if remote < 0.35:
         cidr = random_cidr(world)
-    elif remote < 0.65:
+    elif remote < 0.7:
         peers = f"{vpc}-{random.choice(GROUPS)}"
     return rule(
         random.choice(("ingress", "egress")), "allow" if random.random() < 0.75 else "deny",
@@ -98,26 +101,32 @@ def regrouped(world: World, name: str) -> Model:
     return in_groups(world.model, name, *random.sample(fit, random.choice((0, 1, 1, 2, 3))))
 
 
-def changed(world: World) -> Model:
-    """The world's model after a random change that concerns policy."""
+def changed(world: World, near: list[str]) -> Model:
+    """The world's model after a random change of policy that concerns one of these ENIs."""
     random, model = world.random, world.model
-    name = random.choice(list(model.groups))
-    group, kind = model.groups[name], random.random()
+    eni, kind = model.enis[random.choice(near)], random.random()
+    name = random.choice(concerning(model, eni) or list(model.groups))
+    group = model.groups[name]
     rules = list(group.rules.values())
-    if kind < 0.35:
-        added = random_rule(world, name)
-        return with_group(model, name, *rules, added, vpc=group.vpc)
-    if kind < 0.6:
-        kept = rules[: len(rules) // 2]
-        return with_group(model, name, *kept, vpc=group.vpc)
-    if kind < 0.7:
+    if kind < 0.25:
+        rules = [*rules, random_rule(world, name)]
+    elif kind < 0.45:
+        rules = random.sample(rules, len(rules) // 2)
+    elif kind < 0.55:
         how = "cut" if group.established == "keep" else "keep"
         return with_group(model, name, *rules, vpc=group.vpc, established=how)
-    if kind < 0.8:
+    elif kind < 0.6:
         return with_timeouts(model, udp_opening=random.choice((20, 50)), tcp_established=200)
-    eni = random.choice(world.enis())
-    if kind < 0.95 or eni.dev is None:
+    elif kind < 0.95 or eni.dev is None:
         return regrouped(world, eni.name)
-    with suppress(BadInput):
-        return verbs.set_eni(model, eni.name, host=random.choice(REMOTE))
-    return model
+    else:
+        with suppress(BadInput):
+            return verbs.set_eni(model, eni.name, host=random.choice(REMOTE))
+    return with_group(model, name, *rules, vpc=group.vpc)
+
+
+def concerning(model: Model, eni: Eni) -> list[str]:
+    """The groups of an ENI, and those that their rules name."""
+    own = [model.groups[name] for name in eni.groups]
+    named = [rule.group for group in own for rule in group.rules.values() if rule.group]
+    return [*eni.groups, *named]

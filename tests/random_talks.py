@@ -27,7 +27,7 @@ from tcp_oracle import ALL, RECEIVED, SENT, Connection, Side
 
 from cipu_xdp.loader.records import Eni
 
-KINDS = (TCP, TCP, TCP, TCP, TCP, TCP, UDP, UDP, UDP, "own", "own", "own", SCTP, GRE, RESERVED)
+KINDS = (*[TCP] * 9, *[UDP] * 3, *["own"] * 3, SCTP, GRE, RESERVED)
 ODD_TYPES = {4: (9, 10, 30, 3, 11), 6: (1, 3, 100, 130, 200)}
 QUERIES = {4: (8, 8, 8, 13, 15, 17), 6: (128,)}
 ODD_FLAGS = ("S", "SA", "A", "PA", "FA", "FA", "F", "R", "R", "RA", "SF", "SR", "")
@@ -115,21 +115,19 @@ def segment(random: Random, connection: Connection | None, by_opener: bool) -> T
     seq, ack, flags = mine.next, other.next, "A"
     if connection.state == SENT:
         flags, seq = ("S", seq - 1) if by_opener else ("SA", start)
-    elif connection.state == RECEIVED and not by_opener:
-        flags = "SA"
-    if random.random() < 0.5:
+    young = connection.state in (SENT, RECEIVED)
+    if random.random() < (0.2 if young else 0.6):
         flags = random.choice(ODD_FLAGS)
         seq = edge(random, mine, other, start)
         ack = random.choice((ack, ack, ack - 1, ack + 1, mine.acked, start))
-    return TcpHeader(
-        flags, seq % ALL, ack % ALL, window, scale if "S" in flags else None, data
-    )  # fmt: skip
+    scale = scale if "S" in flags else None
+    return TcpHeader(flags, seq % ALL, ack % ALL, window, scale, data)
 
 
 def edge(random: Random, mine: Side, other: Side, start: int) -> int:
     """A sequence number on, before or beyond an edge of the window it must lie in."""
     last = other.acked + other.window
-    return random.choice((mine.next, other.acked, other.acked - 1, last, last + 1, start))
+    return random.choice((mine.next, other.acked, other.acked - 1, last, last, last + 1, start))
 
 
 def fit_to_cut(words: Transport) -> Transport:
