@@ -199,19 +199,20 @@ class Tables:
                 self[name].remove_all(gone[name])
 
     def _forget_owners(self, policed: Set[bytes]) -> None:
-        """What is kept of an ENI for its sessions goes when it is in no group any more.
+        """What is kept of an ENI for its sessions goes when it is in no group and has none.
 
-        But for their count, until the last has given back its slot: the ENI, or the
-        next one of its number, has so much less of its quota.
+        As long as it has any, the ENI, or the next one of its number, has so much
+        less of its quota, and its half-open ones can be evicted. A later change
+        finds that they are gone.
         """
         record = abi.record("owner")
         rows = self["owners"].items()
-        gone = {key: record.numbers(value) for key, value in rows if key not in policed}
-        if not gone:
+        spent = {key for key, value in rows if not record.numbers(value)["sessions"]} - policed
+        if not spent:
             return
         for name in ("rings", "fragments"):
-            self[name].remove_all([key for key in self[name].walk() if key[:4] in gone])
-        self["owners"].remove_all([key for key, owner in gone.items() if not owner["sessions"]])
+            self[name].remove_all([key for key in self[name].walk() if key[:4] in spent])
+        self["owners"].remove_all(spent)
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every verdict, summed over the CPUs."""

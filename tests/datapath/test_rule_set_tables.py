@@ -128,35 +128,49 @@ def test_policy_is_whole_after_every_single_write(tables: Tables, seed: int) -> 
         assert tables[name].holds(before[name]), name
 
 
+KEPT = ("owners", "rings", "fragments")
+
+
+def keep(tables: Tables, number: int, **counts: int) -> None:
+    """What the datapath keeps of an ENI for its sessions."""
+    tables["owners"].put(abi.u32(number), abi.record("owner").pack(**counts))
+    block = abi.record("ring_key").pack(owner=number, block=7)
+    tables["rings"].put(block, abi.record("ring_block").pack())
+    place = abi.record("fragment_key").pack(owner=number, place=70)
+    tables["fragments"].put(place, abi.record("fragment").pack())
+
+
+def kept(tables: Tables) -> list[set[bytes]]:
+    """The numbers of the ENIs that something is kept of, by table."""
+    return [{key[:4] for key in tables[name].rows()} for name in KEPT]
+
+
 def test_what_is_kept_of_an_eni_for_its_sessions_goes_with_its_last_group(tables: Tables) -> None:
     load(tables, with_member("web"))
     for number in (1, 3):
-        tables["owners"].put(abi.u32(number), abi.record("owner").pack(opened=9))
-        block = abi.record("ring_key").pack(owner=number, block=7)
-        tables["rings"].put(block, abi.record("ring_block").pack())
-        place = abi.record("fragment_key").pack(owner=number, place=70)
-        tables["fragments"].put(place, abi.record("fragment").pack())
+        keep(tables, number, opened=9)
     load(tables, with_member("web", "db"))
-    for name in ("owners", "rings", "fragments"):
-        (key,) = tables[name].rows()
-        assert key[:4] == abi.u32(1)
+    assert kept(tables) == [{abi.u32(1)}] * len(KEPT)
     load(tables, with_member())
-    for name in ("owners", "rings", "fragments"):
-        assert tables[name].rows() == {}
+    assert kept(tables) == [set()] * len(KEPT)
 
 
-def test_an_eni_is_told_what_it_has_as_long_as_it_has_it(tables: Tables) -> None:
-    def own(sessions: int) -> None:
-        tables["owners"].put(abi.u32(1), abi.record("owner").pack(sessions=sessions))
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_eni_is_told_what_it_has_as_long_as_it_has_it(tables: Tables, deleted: bool) -> None:
+    def leave() -> None:
+        model = with_member()
+        load(tables, verbs.delete_eni(model, "a") if deleted else model)
 
     load(tables, with_member("web"))
-    own(sessions=9)
-    load(tables, with_member())
-    assert tables["owners"].rows()
-    own(sessions=0)
+    keep(tables, 1, sessions=9)
+    leave()
+    assert kept(tables) == [{abi.u32(1)}] * len(KEPT)
     load(tables, with_member("web"))
-    load(tables, with_member())
-    assert tables["owners"].rows() == {}
+    (owner,) = tables["owners"].values(abi.u32(1))
+    assert abi.record("owner").numbers(owner)["sessions"] == 9
+    keep(tables, 1, sessions=0)
+    leave()
+    assert kept(tables) == [set()] * len(KEPT)
 
 
 def test_counters_can_be_set_back_to_zero(tables: Tables) -> None:
