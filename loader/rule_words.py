@@ -21,6 +21,8 @@ NAMES = {number: name for name, number in PROTOCOLS.items()}
 WITH_PORTS = ("tcp", "udp", "sctp")
 FAMILIES = {PROTOCOLS["icmp"]: 4, PROTOCOLS["icmpv6"]: 6}
 MAX_PRIORITY = MAX_PORT = 65535
+# Each may be a cell of its own in the datapath; what 10,000 rules take must have a bound.
+MAX_RANGES = 64
 DEFAULT_PRIORITY = 100
 
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -78,7 +80,7 @@ def protocol_name(protocol: int | None) -> str:
 
 
 def ports(words: PortsLike) -> tuple[tuple[int, int], ...]:
-    """Return ports and ranges, sorted and merged. Raises Unfit."""
+    """Return ports and ranges, sorted and merged: MAX_RANGES of them at most. Raises Unfit."""
     parts = words if isinstance(words, (list, tuple)) else str(words).split(",")
     found = sorted(map(_range, parts))
     if not found:
@@ -90,6 +92,11 @@ def ports(words: PortsLike) -> tuple[tuple[int, int], ...]:
             merged[-1] = (before, max(top, high))
         else:
             merged.append((low, high))
+    if len(merged) > MAX_RANGES:
+        raise Unfit(
+            f"the rule has {len(merged)} ranges of ports, and there may be {MAX_RANGES}",
+            "Make several rules of it, each with some of the ports.",
+        )
     return tuple(merged)
 
 

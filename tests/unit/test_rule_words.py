@@ -121,3 +121,15 @@ def test_a_rule_that_is_there_already_is_refused(
     verbs.add_rule(model, "web", "egress", "allow", **same)
     verbs.add_rule(model, "web", "ingress", "deny", **same)
     verbs.add_rule(model, "web", "ingress", "allow", **same | {"priority": 99})
+
+
+def test_a_rule_has_at_most_64_ranges_of_ports_after_they_are_merged(model: Model) -> None:
+    def add(ports: list[int]) -> Model:
+        words = {"protocol": "tcp", "ports": ports}
+        return verbs.add_rule(model, "web", "ingress", "allow", **words)
+
+    apart = list(range(2, 130, 2))
+    assert len(add(apart).groups["web"].rules[2].ports) == 64
+    assert add([*apart, *range(3, 201)]).groups["web"].rules[2].ports == ((2, 200),)
+    error = refused("the rule has 65 ranges of ports, and there may be 64", add, [*apart, 200])
+    assert "several rules" in error.hint
