@@ -19,9 +19,10 @@ from cipu_xdp.loader.records import Rule, SecurityGroup
 from cipu_xdp.loader.rule_chains import chained
 from cipu_xdp.loader.rule_prefixes import NOBODY, tree
 from cipu_xdp.loader.rule_services import NONE, Steps, best, steps
+from cipu_xdp.loader.rule_words import FAMILIES
 
 # Changes with the form of what `compiled` makes: sets of an older form are replaced.
-FORM = 1
+FORM = 2
 EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # The datapath searches in 20 steps; what a set may take of the kernel's memory is 128 MB.
 MOST_SEARCHED, MOST_CELLS = 1 << 20, 1 << 22
@@ -60,31 +61,41 @@ def compiled(groups: Sequence[SecurityGroup], numbers: Mapping[str, int]) -> byt
     cells = _Cells()
     for direction in ("ingress", "egress"):
         prefixes, named = _sorted_out(groups, direction)
-        for version in (4, 6):
+        for version in EVERYWHERE:
             cells.add_prefixes(direction, version, prefixes[version])
-        cells.add_groups(direction, {numbers[name]: rules for name, rules in named.items()})
+        for version in EVERYWHERE:
+            found = {numbers[name]: rules for name, rules in named[version].items()}
+            cells.add_groups(direction, version, found)
     return cells.packed()
 
 
-def _sorted_out(
-    groups: Sequence[SecurityGroup], direction: str
-) -> tuple[dict[int, dict[str, list[Rule]]], dict[str, list[Rule]]]:
-    """The rules of a direction by family and prefix, and those by remote group."""
-    prefixes: dict[int, dict[str, list[Rule]]] = {4: {}, 6: {}}
-    named: dict[str, list[Rule]] = {}
+ByEnd = dict[int, dict[str, list[Rule]]]
+
+
+def _sorted_out(groups: Sequence[SecurityGroup], direction: str) -> tuple[ByEnd, ByEnd]:
+    """The rules of a direction by family and prefix, and those by family and remote group."""
+    prefixes: ByEnd = {4: {}, 6: {}}
+    named: ByEnd = {4: {}, 6: {}}
     for group in groups:
         for rule in group.rules.values():
             if rule.direction != direction:
                 continue
-            if rule.group is not None:
-                named.setdefault(rule.group, []).append(rule)
-            elif rule.cidr is not None:
-                version = 6 if ":" in rule.cidr else 4
-                prefixes[version].setdefault(rule.cidr, []).append(rule)
-            else:
-                for version, everywhere in EVERYWHERE.items():
-                    prefixes[version].setdefault(everywhere, []).append(rule)
+            for version in _families(rule):
+                if rule.group is not None:
+                    named[version].setdefault(rule.group, []).append(rule)
+                else:
+                    cidr = rule.cidr or EVERYWHERE[version]
+                    prefixes[version].setdefault(cidr, []).append(rule)
     return prefixes, named
+
+
+def _families(rule: Rule) -> Iterable[int]:
+    """The address families a rule speaks of: ICMP has a protocol of its own in each."""
+    own = FAMILIES.get(-1 if rule.protocol is None else rule.protocol)
+    if rule.cidr is None:
+        return EVERYWHERE if own is None else (own,)
+    version = 6 if ":" in rule.cidr else 4
+    return (version,) if own in (None, version) else ()
 
 
 class _Cells:
@@ -114,8 +125,8 @@ class _Cells:
             self._fields += (high, low, nodes[place], 0, 0, 0)
         self._set_head(direction, version, 2, first)
 
-    def add_groups(self, direction: str, rules: Mapping[int, list[Rule]]) -> None:
-        """Groups that rules name as the remote end, and their nodes; both families have them."""
+    def add_groups(self, direction: str, version: int, rules: Mapping[int, list[Rule]]) -> None:
+        """Groups that a family's rules name as the remote end, and their nodes."""
         if not rules:
             return
         nodes = [
@@ -124,8 +135,7 @@ class _Cells:
         first = self._count()
         for number, node in nodes:
             self._fields += (0, number, node, 0, 0, 0)
-        for version in (4, 6):
-            self._set_head(direction, version, 4, first)
+        self._set_head(direction, version, 4, first)
 
     def _add_node(self, said: Steps, parent: int, above: int) -> int:
         """A node, and its services behind it unless an equal list is there already."""

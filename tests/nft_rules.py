@@ -66,7 +66,7 @@ def said(rule: Rule) -> list[str]:
     """A rule as one line for each family that it speaks of."""
     verdict = "accept" if rule.action == "allow" else "drop"
     versions = {4, 6} if rule.cidr is None else {6 if ":" in rule.cidr else 4}
-    if rule.icmp is not None:
+    if rule.protocol in (ICMP, ICMPV6):
         versions &= {4 if rule.protocol == ICMP else 6}
     return [f"{remote(rule, version)} {service(rule)} {verdict}" for version in sorted(versions)]
 

@@ -8,7 +8,7 @@ tries all rules one by one. Sessions are session_oracle's matter.
 from functools import cache
 from ipaddress import ip_network
 
-from flows import WITH_PORTS, End, Transport
+from flows import ICMP, ICMPV6, OWN_ICMP, WITH_PORTS, End, Transport
 
 from cipu_xdp.loader.records import Eni, Model, Network, Rule, SecurityGroup
 
@@ -37,6 +37,8 @@ def is_member(remote: End, group: str) -> bool:
 def matches(rule: Rule, remote: End, what: Transport) -> bool:
     """Does a rule speak of this packet? Its direction is not looked at."""
     if rule.protocol is not None and rule.protocol != what.protocol:
+        return False
+    if rule.protocol in (ICMP, ICMPV6) and rule.protocol != OWN_ICMP[remote.address.version]:
         return False
     if rule.ports and not (what.protocol in WITH_PORTS and has_port(rule.ports, what.dport)):
         return False

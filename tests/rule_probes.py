@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from random import Random
 from typing import NamedTuple
 
-from flows import ICMP, ICMPV6, WITH_PORTS, Address
+from flows import ICMP, ICMPV6, OWN_ICMP, WITH_PORTS, Address
 
 from cipu_xdp.loader.records import Rule
 
@@ -41,6 +41,8 @@ class Probe(NamedTuple):
 def matches(rule: Rule, probe: Probe) -> bool:
     """Does the rule speak of it?"""
     if rule.direction != probe.direction or rule.protocol not in (None, probe.protocol):
+        return False
+    if rule.protocol in (ICMP, ICMPV6) and rule.protocol != OWN_ICMP[probe.remote.version]:
         return False
     if rule.ports and not any(first <= probe.port <= last for first, last in rule.ports):
         return False

@@ -183,6 +183,24 @@ def test_any_address_is_of_both_families_and_its_services_stand_there_once() -> 
     assert len(search.cells) == 4 + 2 * 2 + 3
 
 
+@pytest.mark.parametrize("remote", [None, "web"])
+def test_icmp_is_of_ipv4_and_icmpv6_of_ipv6_and_any_is_both(remote: str | None) -> None:
+    def ask(search: CellSearch) -> list[list[int]]:
+        """Who speaks of ICMP, and of ICMPv6, from an IPv4 and from an IPv6 address."""
+        ends = map(ip_address, ("10.0.0.1", "fd00::1"))
+        return [
+            [search.find("ingress", end, number << 16, ["web"]).rule for number in (1, 58)]
+            for end in ends
+        ]
+
+    icmp = Rule(0, 0, "ingress", "allow", 1, group=remote)
+    icmpv6 = replace(icmp, protocol=58)
+    search, _ = opened([icmp, icmpv6])
+    assert ask(search) == [[1, 0], [0, 2]]
+    search, _ = opened([icmp, icmpv6, replace(icmp, protocol=None, priority=200)])
+    assert ask(search) == [[1, 3], [3, 2]]
+
+
 def test_of_rules_that_say_the_same_the_oldest_counts() -> None:
     say = Rule(0, 0, "ingress", "allow", 6, ((80, 80),))
     search, _ = opened([say, say])
