@@ -24,7 +24,7 @@ from cipu_xdp.loader.lab_traffic import family
 
 pytestmark = pytest.mark.root
 
-SESSIONS, RULES = 2048, 8
+SESSIONS, RULES = 4096, 8
 QUOTA = SESSIONS // 2
 PORTS = {"served": 80, "shut": 81}
 TALK = 7000
