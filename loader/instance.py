@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import netns, pins
+from cipu_xdp.loader import netns, pins, session_ends
 from cipu_xdp.loader.errors import BadInput, NotAttached
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.store import SqliteStore
@@ -128,9 +128,11 @@ class Instance:
                 undo.step(store.commit, before, before, settle=intents)
                 undo.step(attachment.restore_tenants, before, touched)
                 undo.step(attachment.write, before)
+                session_ends.expire(attachment.tables, before, after)
                 attachment.start_counters(before, after)
                 attachment.write(after)
                 attachment.put_tenants(after, touched, undo)
+                session_ends.end(attachment.tables, before, after)
                 store.commit(before, after, settle=intents)
             return after
 

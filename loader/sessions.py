@@ -44,26 +44,35 @@ def lifetimes(tables: Tables) -> dict[int, int]:
 
 def live(tables: Tables, tests: Sequence[Test] = ()) -> Iterator[Row]:
     """Every session that has not expired and passes the tests, in no order."""
-    return chain.from_iterable(_live_batches(tables, tests))
+    return chain.from_iterable(_batches(tables, [_not_expired(lifetimes(tables)), *tests]))
 
 
 def flush(tables: Tables, tests: Sequence[Test] = ()) -> int:
     """Remove these sessions; returns how many. Their slots are the datapath's to take back."""
+    return _remove(tables, [_not_expired(lifetimes(tables)), *tests])
+
+
+def flush_expired(tables: Tables) -> int:
+    """Remove what has expired and nobody has looked at since; returns how many."""
+    lives = _not_expired(lifetimes(tables))
+    return _remove(tables, [lambda row: not lives(row)])
+
+
+def _remove(tables: Tables, tests: Sequence[Test]) -> int:
     codec, removed = abi.record("session_key").codec, 0
-    for rows in _live_batches(tables, tests):
+    for rows in _batches(tables, tests):
         keys = [codec.pack(*key) for key, _ in rows]
         removed += maps.delete_many(tables["sessions"].fd, keys)
     return removed
 
 
-def _live_batches(tables: Tables, tests: Sequence[Test]) -> Iterator[Iterator[Row]]:
+def _batches(tables: Tables, tests: Sequence[Test]) -> Iterator[Iterator[Row]]:
     table, key, value = tables["sessions"], abi.record("session_key"), abi.record("session")
-    lives = lifetimes(tables)
     for keys, values in maps.batches(table.fd, key.size, value.size):
         rows: Iterator[Row] = zip(
             key.codec.iter_unpack(keys), value.codec.iter_unpack(values), strict=True
         )
-        for test in (_not_expired(lives), *tests):
+        for test in tests:
             rows = filter(test, rows)
         yield rows
 

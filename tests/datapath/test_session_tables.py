@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from session_rows import DB, KEY, SECOND, WEB, End, packed, two_vpcs
 
-from cipu_xdp.loader import abi, maps, session_filters, sessions, timeouts
+from cipu_xdp.loader import abi, maps, session_ends, session_filters, sessions, timeouts
+from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.overlay import Overlay
 from cipu_xdp.loader.sessions import Listing
 from cipu_xdp.loader.tables import SIZED, Tables, checked_sizes
@@ -113,6 +114,45 @@ def test_a_flush_leaves_the_others(tables: Tables, pins: Path) -> None:
     assert sessions.flush(tables, tests) == 0
     assert sessions.flush(tables) == 10
     assert not tables["sessions"].rows()
+
+
+def test_what_has_expired_is_removed_before_timeouts_change(tables: Tables, pins: Path) -> None:
+    before = two_vpcs()
+    write(tables, numbered(1, idle_s=290), numbered(2, idle_s=310), numbered(3))
+    session_ends.expire(tables, before, verbs.create_vpc(before, "green", 300))
+    assert len(tables["sessions"].rows()) == 3
+    session_ends.expire(tables, before, verbs.set_timeouts(before, {"tcp_established": 9999}))
+    number = timeouts.states()["tcp_established"]
+    tables["timeouts"].put(abi.u32(number), abi.record("timeout").pack(ns=9999 * SECOND))
+    assert ports(pins) == {1, 3}
+
+
+SIX = replace(WEB, ip="fd00::11", port=6)
+ENDS = (  # told by their openers' ports; 9 is not web's
+    numbered(4), packed(SIX, replace(DB, ip="fd00::12")), packed(replace(DB, port=1), WEB),
+    packed(replace(DB, port=9), End("10.0.0.13", 80, eni=3)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (None, {9}),
+        ({"dev": "v9"}, {9}),
+        ({"host": "192.0.2.9"}, {9}),
+        ({"ips": ["10.0.0.20", "fd00::11"]}, {6, 9}),
+        ({"ips": ["10.0.0.20", "10.0.0.11", "fd00::11"]}, {1, 4, 6, 9}),
+        ({"mac": "02:00:00:00:00:77"}, {1, 4, 6, 9}),
+    ],
+)
+def test_sessions_end_with_the_eni_the_address_and_the_device_that_had_them(
+    tables: Tables, pins: Path, words: dict[str, Any] | None, left: set[int]
+) -> None:
+    write(tables, *ENDS)
+    before = two_vpcs()
+    after = verbs.set_eni(before, "web", **words) if words else verbs.delete_eni(before, "web")
+    session_ends.end(tables, before, after)
+    assert ports(pins) == left
 
 
 def test_what_is_gone_before_it_is_removed_is_not_counted(tables: Tables) -> None:

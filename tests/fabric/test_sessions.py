@@ -92,6 +92,29 @@ def test_a_timeout_reaches_the_datapath(host: Machine, tables: Tables) -> None:
     assert seconds() == 10
 
 
+def test_a_timeout_that_is_raised_brings_nothing_back_to_life(
+    host: Machine, tables: Tables
+) -> None:
+    old = packed(replace(WEB, port=9999), DB, state="tcp_closed", idle_s=60)
+    maps.update_many(tables["sessions"].fd, dict([old]))
+    host.do("session", "timeout", "set", "tcp_closed", 600)
+    assert host.do("session", "list", "--port", 9999) == []
+    host.do("session", "timeout", "reset")
+    assert len(host.do("session", "list")) == COUNT
+
+
+def test_an_eni_that_is_made_again_inherits_no_session(host: Machine, tables: Tables) -> None:
+    host.do("eni", "set", "eni-t1", "--sg", host.do("sg", "create", "all", "--vpc", "red")["name"])
+    assert len(host.do("session", "list", "--eni", "eni-t1")) == COUNT
+    host.do("eni", "delete", "eni-t1")
+    assert not tables["sessions"].rows()
+    words = ("--vpc", "red", "--ip", "10.0.0.11", "--dev", "t1", "--sg", "all")
+    host.do("eni", "create", "eni-t1", *words)
+    assert host.do("session", "list") == []
+    host.do("eni", "set", "eni-t1", "--no-sg")
+    host.do("sg", "delete", "all")
+
+
 @pytest.mark.parametrize(
     "words",
     [
