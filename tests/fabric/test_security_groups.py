@@ -135,6 +135,18 @@ def test_a_datagram_and_its_answer_pass_in_fragments_too(
 
 
 @FAMILIES
+@pytest.mark.parametrize("server", ["near", "far"])
+def test_who_asks_where_nobody_listens_is_told_though_the_server_may_send_nothing(
+    lab: Built, server: str, index: int
+) -> None:
+    with Mailbox(lab.netns("client"), ENIS["client"][index]) as asking:
+        asking.socket.connect((ENIS[server][index], MAIL))
+        asking.socket.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            asking.socket.recv(1)
+
+
+@FAMILIES
 def test_an_error_about_a_running_connection_passes_though_no_rule_allows_icmp(
     lab: Built, index: int
 ) -> None:
