@@ -114,7 +114,7 @@ class Driver:
             for s in live
         )
         seen = [self._told(s) for s in self.bench.memory.sessions() if self._is_live(s)]
-        assert sorted(seen) == expected
+        assert sorted(seen) == expected, f"there are {sorted(seen)}, foreseen {expected}"
         self.bench.memory.check_slots(owners)
 
     def _is_live(self, seen: Seen) -> bool:

@@ -34,7 +34,7 @@ class Scene:
         self.driver.load(world.model)
         drawn = [talk for _ in range(TRIES) if (talk := random_talk(world))]
         self.talks = sorted(drawn[1:], key=self.is_cut_off)[:TALKS] + drawn[:1]
-        self.log: list[object] = []
+        self.log: list[str] = []
         self.left_a_policy = False
 
     def is_cut_off(self, talk: Talk) -> bool:
@@ -130,7 +130,10 @@ class Scene:
             return
         hook = self.random.choice(("tc", "xdp"))
         got, fate = self.driver.send(shipment, hook)
-        self.log.append((hook, shipment, got.verdict, fate.verdict))
+        self.log.append(
+            f"{hook}: {shipment.sender.name} {shipment.src} > {shipment.dst} {shipment.what}"
+            f" {shipment.piece or ''} {got.verdict}, foreseen {fate.verdict}"
+        )
         assert agrees(got, fate), self.told()
         self.count(shipment.what, later, fate.verdict)
 
@@ -152,7 +155,7 @@ class Scene:
 
     def told(self) -> str:
         """The log, for whom it concerns."""
-        return "\n".join(map(str, self.log))
+        return "\n".join(self.log)
 
     def end(self) -> None:
         """What is left is what the oracle has."""
