@@ -25,6 +25,8 @@ from cipu_xdp.loader.pins import BPFFS, RUN, Place, instances
 SCRIPT = Path(sys.executable).parent / "cipu-xdp"
 UPLINK = "up0"
 TENANTS = ("t1", "t2", "t3")
+# Tables so small that they are soon full, or read; alike, so that one compile does for all.
+SMALL = {"sessions": 4096, "paths": 16, "rule_counters": 32}
 VTEP, OTHER = "192.0.2.1", "192.0.2.2"
 
 
@@ -66,6 +68,11 @@ class Machine:
         result = self.command(*words)
         assert result.code == 0, f"{words}: {result.said}"
         return result.answer
+
+    def attach_small(self) -> None:
+        """Attach the uplink in TC, with SMALL tables."""
+        sizes = [f"--table-size={name}={entries}" for name, entries in SMALL.items()]
+        self.do("attach", UPLINK, "--hook", "tc", *sizes)
 
     def refused(self, code: int, *words: str | int) -> str:
         """Run the command, which must fail with `code` and change nothing; returns the sentence."""

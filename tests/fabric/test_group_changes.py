@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes of security groups under traffic: what is cut, what lives on, what a crash leaves.
 
-Who lives where, and may do what, is policed_lab's; alpha polices in TC, bravo in XDP.
+Who lives where, and may do what, is policed_lab's; alpha polices its tenants in TC, bravo in XDP.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ KILLS = 6
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Built]:
-    with built(topology_of("changes", "tc", "redirect")) as lab:
+    with built(topology_of("changes", "handover", "redirect")) as lab:
         yield lab
 
 

@@ -14,18 +14,18 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from command import OTHER, UPLINK, VTEP, Machine, machine
+from command import OTHER, SMALL, UPLINK, VTEP, Machine, machine
 from connections import Connection
 from lab import run, wait_for
 from raw_frames import Stream, Wire
 
 from cipu_xdp.loader.lab_build import inside
 from cipu_xdp.loader.lab_traffic import family
+from cipu_xdp.loader.overlay import Overlay
 
 pytestmark = pytest.mark.root
 
-SESSIONS, RULES = 4096, 8
-QUOTA = SESSIONS // 2
+QUOTA = SMALL["sessions"] // 2  # of the two that are policed
 PORTS = {"served": 80, "shut": 81}
 TALK = 7000
 VNI = 100
@@ -40,8 +40,7 @@ IPS = {
 @pytest.fixture(scope="module")
 def host() -> Iterator[Machine]:
     with machine("cx-scan") as host:
-        sizes = ("--table-size", f"sessions={SESSIONS}", "--table-size", f"rule_counters={RULES}")
-        host.do("attach", UPLINK, "--hook", "tc", *sizes)
+        host.attach_small()
         host.do("vpc", "create", "red", "--vni", VNI)
         for subnet in ("10.0.0.0/24", "fd00:10::/64"):
             host.do("subnet", "create", "red", subnet)
@@ -168,9 +167,17 @@ def test_a_flood_from_elsewhere_leaves_its_victim_what_it_has_and_wants(
 
 
 def test_a_rule_that_does_not_fit_is_refused_and_changes_nothing(host: Machine) -> None:
-    rules = [host.do("sg", "rule", "add", "victims", "ingress", "allow", "udp", "--ports", port)
-             for port in (1, 2)]  # fmt: skip
-    said = host.refused(2, "sg", "rule", "add", "victims", "ingress", "allow", "udp")
-    assert "rule_counters" in said
-    for rule in rules:
-        host.do("sg", "rule", "delete", "victims", rule["id"])
+    words = ("victims", "ingress", "allow")
+    with inside(host.name), Overlay(host.name) as overlay:
+        ids = [
+            overlay.sg_rule_add(*words, protocol="udp", ports=port)["id"]
+            for port in range(1, SMALL["rule_counters"] - sum(map(rule_count, overlay.sg_list())))
+        ]
+    assert "rule_counters" in host.refused(2, "sg", "rule", "add", *words, "udp")
+    with inside(host.name), Overlay(host.name) as overlay:
+        for each in ids:
+            overlay.sg_rule_delete("victims", each)
+
+
+def rule_count(group: dict[str, Any]) -> int:
+    return int(group["rule_count"])

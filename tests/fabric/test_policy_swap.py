@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from command import UPLINK, Machine, machine
+from command import Machine, machine
 from lab import run, wait_for
 from raw_frames import Wire
 from traffic import Mailbox, Tap
@@ -47,7 +47,7 @@ ADDRESSES = {f"eni-t{n}": (f"10.0.0.1{n}", f"fd00:10::1{n}") for n in (1, 2)}
 def host() -> Iterator[Machine]:
     """eni-t1 is policed, eni-t2 is whom it talks to, eni-t3 only another in security groups."""
     with machine("cx-swap") as host:
-        host.do("attach", UPLINK, "--hook", "tc", "--table-size", "paths=16")
+        host.attach_small()
         host.do("vpc", "create", "red", "--vni", 100)
         for subnet in ("10.0.0.0/24", "fd00:10::/64"):
             host.do("subnet", "create", "red", subnet)

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.root
 
 MEBIBYTE = 1 << 20
 # How alpha and bravo are hooked, and the family of the underlay.
-LABS = {"tc": ("tc", "tc", 4), "xdp": ("handover", "redirect", 6)}
+LABS = {"tc": ("tc", "tc", 6), "xdp": ("handover", "redirect", 4)}
 
 
 @pytest.fixture(scope="module", params=LABS.values(), ids=LABS)
