@@ -278,7 +278,7 @@ struct ring_block {
 
 /*
  * fragments: what a first fragment said that the later ones do not; the key
- * keeps each ENI to FRAGMENTS_MAX rows of its own.
+ * keeps each ENI to a number of rows of its own.
  */
 struct fragment_key {
 	__u32 owner;
@@ -298,7 +298,7 @@ struct fragment {
 	__u8 protocol;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u32 pad;
+	__u32 header_bytes;	/* of its payload: what no later fragment may lie over */
 };
 
 /* session_clocks: when expired sessions were last looked for, and where that goes on; the key is 0. */

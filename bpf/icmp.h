@@ -36,6 +36,17 @@ inline_always __u8 icmp_query(bool ipv6, __u8 type)
 	       type == 14 || type == 16 || type == 18 ? type - 1 : 0;
 }
 
+/* Steps over the fragment header of IPv6; false if it is not that of a first fragment. */
+inline_always bool quote_first_fragment(struct cursor *c, __u8 *protocol)
+{
+	__u8 *header = take(c, 8);
+
+	if (!header || *(__u16 *)(header + 2) & net16(0xfff8))
+		return false;
+	*protocol = header[0];
+	return true;
+}
+
 /* Steps over the quoted IP header; false if what follows it is not a transport's first bytes. */
 inline_always bool quote_ip(struct quote *q, struct cursor *c, bool ipv6, __u8 *protocol)
 {
@@ -47,7 +58,7 @@ inline_always bool quote_ip(struct quote *q, struct cursor *c, bool ipv6, __u8 *
 		__builtin_memcpy(q->source, &ip->saddr, 16);
 		__builtin_memcpy(q->destination, &ip->daddr, 16);
 		*protocol = ip->nexthdr;
-		return true;
+		return *protocol != IPPROTO_FRAGMENT || quote_first_fragment(c, protocol);
 	}
 	struct iphdr *ip = c->at;
 	__u64 header_bytes;	/* 64 bits: what the verifier can bound */
@@ -62,7 +73,10 @@ inline_always bool quote_ip(struct quote *q, struct cursor *c, bool ipv6, __u8 *
 	return header_bytes >= sizeof(*ip) && header_bytes <= 60 && take(c, header_bytes);
 }
 
-/* The quoted packet's first 8 bytes of transport; one with extension headers is no use. */
+/*
+ * The quoted packet's first 8 bytes of transport; one with other extension
+ * headers than a fragment's is no use.
+ */
 inline_always enum verdict parse_quote(struct packet *p, struct cursor *c)
 {
 	bool ipv6 = p->source.family == FAMILY_IPV6;
@@ -82,7 +96,8 @@ inline_always enum verdict parse_quote(struct packet *p, struct cursor *c)
 	} else if (protocol == (ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
 		q->source_port = *(__u16 *)(transport + 4);
 		q->destination_port = net16(icmp_query(ipv6, *transport));
-		if (!q->destination_port)
+		q->query = query_of(icmp_query(ipv6, *transport), *transport);
+		if (!q->query)
 			return NEXT;
 	}
 	q->protocol = protocol;

@@ -117,36 +117,57 @@ inline_always void describe(struct session *session, const struct packet *p,
 	session->low_scale = session->high_scale = WINDOW_SCALE_NONE;
 	if (p->protocol != IPPROTO_TCP)
 		return;
-	OF(session, scale, f->sender) = window_scale(p);
-	OF(session, next, f->sender) = p->sequence + p->payload + 1;
-	OF(session, window, f->sender) = p->window;
+	follow_syn(session, p, f->sender);
 }
 
-/* NULL: no room. */
+/* False: there is no room. Another CPU may have opened it just now: then that one counts. */
+inline_always bool insert_session(struct session *session, struct flow *f, struct owner *owner)
+{
+	bool there = !sessions.insert(&f->key, session);
+
+	if (!there && !sessions.lookup(&f->key)) {
+		make_room(f->now);
+		there = !sessions.insert(&f->key, session);
+	}
+	if (there) {
+		__sync_fetch_and_add(&owner->opened, 1);
+		count_rule(f->rules[0], 1, 0, 0);
+		count_rule(f->rules[1], 1, 0, 0);
+	}
+	return there;
+}
+
+/* NULL: no room. What comes from outside leaves an ENI a quarter of its quota for its own. */
 inline_always struct session *open_session(struct scratch *scratch, const struct packet *p,
 					   struct flow *f)
 {
-	__u32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	__u32 number = f->sender_eni ? f->sender_eni : f->receiver_eni, quota, slot;
 	struct session *session = (struct session *)scratch->session, *old;
 	struct policy *policy = policies.lookup(&number);
-	__u32 slot;
+	struct owner *owner = owner_of(number);
 
+	if (!policy || !owner)
+		return NULL;
+	quota = policy->quota;
 	old = sessions.lookup(&f->key);
 	if (old)
 		remove_session(&f->key, old->slot);
-	slot = policy ? take_slot(number, policy->quota, &f->key, f->now) : 0;
-	if (!slot)
-		return NULL;
-	describe(session, p, f);
-	session->slot = slot - 1;
-	session->owner = number;
-	/* Another CPU may have opened it in the meantime: then that one counts. */
-	if (sessions.insert(&f->key, session))
+	slot = take_slot(number, owner, f->sender_eni ? quota : quota - quota / 4, &f->key, f->now);
+	if (slot && !enter_ring(number, owner, quota, slot - 1)) {
 		free_slot(slot - 1);
-	else
-		for (int end = 0; end < 2; end++)
-			count_rule(f->rules[end], 1, 0, 0);
-	return sessions.lookup(&f->key);
+		slot = 0;
+	}
+	if (slot) {
+		describe(session, p, f);
+		session->slot = slot - 1;
+		session->owner = number;
+		if (!insert_session(session, f, owner))
+			free_slot(slot - 1);
+	}
+	session = sessions.lookup(&f->key);
+	if (!session)
+		__sync_fetch_and_add(&owner->refused, 1);
+	return session;
 }
 
 /* An error comes from whoever is on the way: its sender's policy is not the far end's. */
@@ -163,8 +184,6 @@ inline_always void place_far_end(const struct packet *p, struct flow *f,
 /* The session whose packet an ICMP error quotes, if it was the receiver that sent that. */
 inline_always struct session *find_quoted(const struct packet *p, struct flow *f)
 {
-	bool query = p->quote.protocol == (p->source.family == FAMILY_IPV6 ? IPPROTO_ICMPV6
-									   : IPPROTO_ICMP);
 	struct target target;
 
 	if (!p->quote.protocol || !same_address(p->quote.source, p->destination.address))
@@ -175,7 +194,7 @@ inline_always struct session *find_quoted(const struct packet *p, struct flow *f
 	if (resolve(&f->quoted, &target) != NEXT)
 		return NULL;
 	f->sender = !fill_key(&f->key, &p->destination, &f->quoted, p->quote.source_port,
-			      p->quote.destination_port, p->quote.protocol, query);
+			      p->quote.destination_port, p->quote.protocol, p->quote.query);
 	place_ends(f);
 	place_far_end(p, f, &target);
 	return find_session(&f->key, f->now);
@@ -246,21 +265,25 @@ inline_always void judge_packet(struct scratch *scratch)
 		f->verdict = judge(f, p->length);
 }
 
-/* A hook's third program: carries the judgement out on the table of sessions. */
-inline_always enum verdict settle(struct scratch *scratch, struct packet *p, struct way *way)
+/* An ENI that may send from any address must not end sessions which are not its own. */
+inline_always bool is_of_sender(const struct session *session, const struct flow *f)
+{
+	__u32 eni = OF(session, eni, f->sender);
+
+	return !eni || !f->sender_eni || eni == f->sender_eni;
+}
+
+/* Carries the judgement out on the table of sessions. */
+inline_always enum verdict settle_session(struct scratch *scratch, struct packet *p, struct way *way)
 {
 	struct flow *f = (struct flow *)scratch->flow;
 	struct session *session = f->known ? sessions.lookup(&f->key) : NULL;
 
-	sweep(f->now, false);
 	if (f->verdict != NEXT) {
-		if (session)
+		if (session && is_of_sender(session, f))
 			remove_session(&f->key, session->slot);
 		return f->verdict;
 	}
-	if (p->fragmented && !p->later_fragment)
-		remember_fragment(scratch, p, f->sender_eni ? f->sender_eni : f->receiver_eni,
-				  f->now);
 	way->rules[0] = f->rules[0];
 	way->rules[1] = f->rules[1];
 	if (f->related || !keeps_state(p))
@@ -273,6 +296,20 @@ inline_always enum verdict settle(struct scratch *scratch, struct packet *p, str
 		return SESSIONS_FULL;
 	pass(session, p, f, way);
 	return NEXT;
+}
+
+/* A hook's third program. */
+inline_always enum verdict settle(struct scratch *scratch, struct packet *p, struct way *way)
+{
+	struct flow *f = (struct flow *)scratch->flow;
+	enum verdict verdict;
+
+	sweep(f->now, false);
+	verdict = settle_session(scratch, p, way);
+	if (verdict == NEXT && p->fragmented && !p->later_fragment)
+		remember_fragment(scratch, p, f->sender_eni ? f->sender_eni : f->receiver_eni,
+				  f->now);
+	return verdict;
 }
 
 #endif

@@ -35,6 +35,13 @@ enum frame_kind {
 	FRAME_DISCOVERY,	/* neighbour discovery that is not a solicitation */
 };
 
+/* Which half of an ICMP query and its reply a packet is. */
+enum query {
+	QUERY_NONE,
+	QUERY_REQUEST,
+	QUERY_REPLY,
+};
+
 /* What an ICMP error says of the packet that it answers; protocol 0: nothing of use. */
 struct quote {
 	__u8 source[16];
@@ -42,6 +49,7 @@ struct quote {
 	__u16 source_port;	/* as in struct packet */
 	__u16 destination_port;
 	__u8 protocol;
+	__u8 query;		/* enum query */
 };
 
 struct packet {
@@ -52,6 +60,8 @@ struct packet {
 	__u32 length;		/* bytes of the frame, Ethernet header included */
 	__u32 segment;		/* bytes of the biggest IP packet it is cut into */
 	__u32 ports;		/* 0 where there are none */
+	__u16 fragment_start;	/* where what is cut into fragments starts */
+	__u16 fragment_bytes;	/* how much of it came in fragments before this one */
 	__u32 fragment;		/* the identifier of a fragmented packet, as it stands there */
 	__u32 sequence;		/* TCP */
 	__u32 acknowledged;
@@ -148,6 +158,14 @@ inline_always void read_ports(__u16 *source, __u16 *destination, const void *tra
 {
 	*source = ((const __u16 *)transport)[0];
 	*destination = ((const __u16 *)transport)[1];
+}
+
+/* asked: the type of the request that a message of this type is, or answers; 0: neither. */
+inline_always enum query query_of(__u8 asked, __u8 type)
+{
+	if (!asked)
+		return QUERY_NONE;
+	return asked == type ? QUERY_REQUEST : QUERY_REPLY;
 }
 
 inline_always bool is_multicast(const struct packet *p)

@@ -91,6 +91,8 @@ inline_always enum verdict parse_ipv4(struct packet *p, struct cursor *c, __u32 
 	p->fragmented = (ip->frag_off & net16(0x3fff)) != 0;
 	p->later_fragment = (ip->frag_off & net16(0x1fff)) != 0;
 	p->fragment = ip->id;
+	p->fragment_start = ETH_HLEN + header_bytes;
+	p->fragment_bytes = (net16(ip->frag_off) & 0x1fff) * 8;
 	if (overlaps_tcp(p, net16(ip->frag_off) & 0x1fff))
 		return BAD_HEADER;
 	return parse_transport(p, c, gso_bytes);
@@ -119,6 +121,8 @@ inline_always enum verdict parse_extensions(struct packet *p, struct cursor *c)
 			p->fragmented = 1;
 			p->later_fragment = (*(__u16 *)(header + 2) & net16(0xfff8)) != 0;
 			p->fragment = *(__u32 *)(header + 4);
+			p->fragment_start = c->offset + bytes;
+			p->fragment_bytes = net16(*(__u16 *)(header + 2)) & 0xfff8;
 		}
 		p->protocol = header[0];
 		if (p->later_fragment)

@@ -58,7 +58,8 @@ inline_always struct session *find_own(const struct packet *p, struct flow *f)
 	struct session *session;
 
 	f->sender = fill_key(&f->key, &p->source, &p->destination, p->source_port,
-			     p->destination_port, p->protocol, p->icmp_query);
+			     p->destination_port, p->protocol,
+			     query_of(p->icmp_query, p->icmp_type));
 	place_ends(f);
 	session = find_session(&f->key, f->now);
 	/* RFC 9293 3.6.1: the ports of a closed connection may be used again. */

@@ -13,6 +13,8 @@
 #define SWEEP_SLOTS 32		/* at every tick: some 8,000 a second */
 #define CLAIM_NEAR 4
 #define CLAIM_SLOTS 36
+#define RECLAIM_SLOTS 32
+#define EVICT_SLOTS 32
 #define OPENING_NS 1000000000ULL /* a slot is taken before its session is there */
 
 inline_always void free_slot(__u32 index)
@@ -141,11 +143,15 @@ inline_always bool is_spare(const struct session *session)
 	return session->state == SESSION_TCP_CLOSED || session->state == SESSION_ICMP_ESTABLISHED;
 }
 
+inline_always __u32 ring_places(__u32 quota)
+{
+	return quota / 2 < HALF_OPEN_MAX ? quota / 2 : HALF_OPEN_MAX;
+}
+
 /* Puts a half-open session into its ENI's ring, over the oldest one, which goes. */
 inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __u32 slot_number)
 {
-	__u32 places = quota / 2 < HALF_OPEN_MAX ? quota / 2 : HALF_OPEN_MAX;
-	__u32 position = __sync_fetch_and_add(&owner->head, 1) % places;
+	__u32 position = __sync_fetch_and_add(&owner->head, 1) % ring_places(quota);
 	struct ring_block *block = ring_block_of(number, position);
 	struct session *session;
 	struct slot *slot;
@@ -170,33 +176,65 @@ inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __
 	return true;
 }
 
-/* A slot within the quota, counted; its number plus one, or 0. */
-inline_always __u32 take_slot(__u32 number, __u32 quota, const struct session_key *key, __u64 now)
+/* What is expired counts no more, only nobody has looked yet: the ring knows where they are. */
+inline_always void reclaim(__u32 number, struct owner *owner, __u32 quota, __u64 now)
 {
-	struct owner *owner = owner_of(number);
+	__u32 places = ring_places(quota), head = owner->head;
+
+	for (__u32 i = 0; i < RECLAIM_SLOTS; i++) {
+		struct ring_block *block = ring_block_of(number, (head + i) % places);
+		struct slot *slot;
+		__u32 index;
+
+		if (!block)
+			return;
+		index = ((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1;
+		slot = slots.lookup(&index);
+		if (slot && slot->owner == number)
+			is_free(slot, index, now);
+	}
+}
+
+/* A slot within the quota, counted; its number plus one, or 0. */
+inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
+			      const struct session_key *key, __u64 now)
+{
 	__u32 slot = 0;
 	bool over;
 
-	if (!owner)
-		return 0;
 	over = (__s64)__sync_fetch_and_add(&owner->sessions, 1) >= (__s64)quota;
 	if (over) {
-		/* What is expired counts no more, only nobody has looked yet. */
+		reclaim(number, owner, quota, now);
 		sweep(now, true);
 		over = (__s64)owner->sessions > (__s64)quota;
 	}
 	if (!over)
 		slot = claim_slot(number, key, now);
-	if (slot && enter_ring(number, owner, quota, slot - 1)) {
-		__sync_fetch_and_add(&owner->opened, 1);
-		return slot;
-	}
-	__sync_fetch_and_add(&owner->refused, 1);
-	if (slot)
-		free_slot(slot - 1);
-	else
+	if (!slot)
 		__sync_fetch_and_add(&owner->sessions, -1);
-	return 0;
+	return slot;
+}
+
+/* The table is full: somebody has more than his quota, which others have joined to share since. */
+inline_always void make_room(__u64 now)
+{
+	for (int i = 0; i < EVICT_SLOTS; i++) {
+		__u32 index = bpf_get_prandom_u32() % SLOTS_ENTRIES, number;
+		struct slot *slot = slots.lookup(&index);
+		struct policy *policy;
+		struct owner *owner;
+
+		if (!slot || is_free(slot, index, now))
+			continue;
+		number = slot->owner;
+		owner = owners.lookup(&number);
+		policy = policies.lookup(&number);
+		if (owner && policy && (__s64)owner->sessions <= (__s64)policy->quota)
+			continue;
+		if (remove_session((struct session_key *)slot->key, index) && owner)
+			__sync_fetch_and_add(&owner->evicted, 1);
+		return;
+	}
 }
 
 #endif

@@ -6,6 +6,8 @@
 #ifndef CIPU_SESSION_H
 #define CIPU_SESSION_H
 
+#define HIGH_END_ASKS 0x100	/* in the port that has an ICMP query's type */
+
 /* A field of one end of a session: 0 the low end, 1 the high end. */
 #define OF(session, field, end) ((&(session)->low_##field)[(end) & 1])
 
@@ -63,10 +65,14 @@ inline_always __u32 is_high(const struct address_key *a, const struct address_ke
 	return a_port > b_port;
 }
 
-/* Gives the end that `source` is. query: both ports are the flow's, not one of each end. */
+/*
+ * Gives the end that `source` is. The ports of an ICMP query are the flow's,
+ * not one of each end; who asks is in the key too: a reply to one end's
+ * request must not let in the other's requests.
+ */
 inline_always __u32 fill_key(struct session_key *key, const struct address_key *source,
 			     const struct address_key *destination, __u16 source_port,
-			     __u16 destination_port, __u8 protocol, bool query)
+			     __u16 destination_port, __u8 protocol, enum query query)
 {
 	__u32 high = is_high(source, destination, query ? 0 : source_port,
 			     query ? 0 : destination_port);
@@ -79,21 +85,41 @@ inline_always __u32 fill_key(struct session_key *key, const struct address_key *
 	__builtin_memcpy(key->high_address, high_end->address, 16);
 	key->low_port = high && !query ? destination_port : source_port;
 	key->high_port = high && !query ? source_port : destination_port;
+	if (query && high == (query == QUERY_REQUEST) &&
+	    (key->low_vni != key->high_vni || !same_address(key->low_address, key->high_address)))
+		key->high_port |= net16(HIGH_END_ASKS);
 	key->family = source->family;
 	key->protocol = protocol;
 	key->pad[0] = key->pad[1] = 0;
 	return high;
 }
 
-/* RFC 9293 3.10.7.4: does the segment lie where its receiver would take it? */
+/* Does the segment acknowledge from what `end` must have, up to all that the other end has sent? */
+inline_always bool acknowledges(const struct session *session, const struct packet *p, __u32 end)
+{
+	__u32 least = OF(session, acked, end);
+
+	return p->tcp_flags & TCP_ACK &&
+	       p->acknowledged - least <= OF(session, next, !end) - least;
+}
+
+/* RFC 9293 3.10.7.4: does its FIN or RST lie where its receiver would take it? */
 inline_always bool is_in_window(const struct session *session, const struct packet *p, __u32 end)
 {
-	__u32 other = !end;
+	__u32 place = p->sequence + (p->tcp_flags & TCP_RST ? 0 : p->payload);
 
 	if (session->state == SESSION_TCP_SYN_SENT)	/* RFC 9293 3.10.7.3 */
-		return end != session->opener && p->tcp_flags & TCP_ACK &&
-		       p->acknowledged == OF(session, next, other);
-	return p->sequence - OF(session, acked, other) <= OF(session, window, other);
+		return end != session->opener && acknowledges(session, p, end);
+	return place - OF(session, acked, !end) <= OF(session, window, !end);
+}
+
+/* The opener's SYN, also when it tries anew: with other numbers, perhaps. */
+inline_always void follow_syn(struct session *session, const struct packet *p, __u32 end)
+{
+	OF(session, scale, end) = window_scale(p);
+	OF(session, next, end) = p->sequence + p->payload + 1;
+	OF(session, window, end) = p->window;
+	OF(session, acked, !end) = p->sequence + 1;
 }
 
 inline_always void follow_numbers(struct session *session, const struct packet *p, __u32 end)
@@ -102,14 +128,13 @@ inline_always void follow_numbers(struct session *session, const struct packet *
 	__u32 next = p->sequence + p->payload + syn + fin;
 	bool scaled = session->low_scale != WINDOW_SCALE_NONE &&
 		      session->high_scale != WINDOW_SCALE_NONE && !syn;
-	bool young = session->state <= SESSION_TCP_SYN_RECEIVED;
 
-	if (young || is_after(next, OF(session, next, end)))
+	if (session->state == SESSION_TCP_SYN_RECEIVED || is_after(next, OF(session, next, end)))
 		OF(session, next, end) = next;
-	if (!(p->tcp_flags & TCP_ACK) && !syn)
+	/* What was never sent cannot be acknowledged (RFC 9293 3.10.7.4). */
+	if (!(p->tcp_flags & TCP_ACK) || is_after(p->acknowledged, OF(session, next, !end)))
 		return;
-	if (p->tcp_flags & TCP_ACK &&
-	    (young || is_after(p->acknowledged, OF(session, acked, end))))
+	if (is_after(p->acknowledged, OF(session, acked, end)))
 		OF(session, acked, end) = p->acknowledged;
 	OF(session, window, end) = (__u32)p->window << (scaled ? OF(session, scale, end) & 15 : 0);
 }
@@ -118,21 +143,24 @@ inline_always void follow_tcp(struct session *session, const struct packet *p, _
 {
 	__u32 opener = session->opener & 1;
 	bool closes = p->tcp_flags & (TCP_FIN | TCP_RST) && is_in_window(session, p, end);
-	__u8 flags = p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST);
+	__u8 flags = p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN);
 
 	if (p->tcp_flags & TCP_RST) {
 		if (closes)
 			session->state = SESSION_TCP_CLOSED;
 		return;
 	}
-	if (session->state == SESSION_TCP_SYN_SENT && flags == (TCP_SYN | TCP_ACK) &&
-	    end != opener && p->acknowledged == OF(session, next, opener)) {
+	if (session->state == SESSION_TCP_SYN_SENT && flags == TCP_SYN && end == opener) {
+		follow_syn(session, p, end);
+	} else if (session->state == SESSION_TCP_SYN_SENT && flags == (TCP_SYN | TCP_ACK) &&
+		   end != opener && acknowledges(session, p, end)) {
 		OF(session, scale, end) = window_scale(p);
 		OF(session, acked, opener) = p->sequence + 1;
 		session->state = SESSION_TCP_SYN_RECEIVED;
 	} else if (flags & TCP_SYN) {
 		return;
-	} else if (session->state == SESSION_TCP_SYN_RECEIVED && flags & TCP_ACK && end == opener) {
+	} else if (session->state == SESSION_TCP_SYN_RECEIVED && end == opener &&
+		   acknowledges(session, p, end)) {
 		session->state = SESSION_TCP_ESTABLISHED;
 	}
 	if (session->state == SESSION_TCP_SYN_SENT)

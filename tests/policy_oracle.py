@@ -72,7 +72,7 @@ def is_allowed(model: Model, eni: Eni | None, direction: str, remote: End, what:
     return rule is not None and rule.action == "allow"
 
 
-def generation(model: Model, eni: Eni) -> object:
+def generation(model: Model, eni: Eni) -> tuple[object, ...]:
     """Everything that a change of judges running sessions anew, to be compared for equality."""
     cut = [group for group in groups_of(model, eni) if group.established == "cut"]
     named = {rule.group for group in cut for rule in group.rules.values() if rule.group}

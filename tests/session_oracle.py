@@ -33,7 +33,7 @@ TIMEOUTS = {
 }  # fmt: skip
 FRAGMENT_SECONDS = 30
 Place = tuple[End, int]
-Key = tuple[int, frozenset[Place], tuple[int, int] | None]
+Key = tuple[int, frozenset[Place], tuple[int, int, Place] | None]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Session:
     opening: Transport
     last: float
     state: str
-    stamps: dict[str, object] = field(default_factory=dict)
+    stamps: dict[str, tuple[object, ...] | None] = field(default_factory=dict)
     connection: Connection | None = None
 
     def see(self, what: Transport, place: Place, now: float) -> None:
@@ -69,7 +69,8 @@ def ends(version: int, source: End, destination: End, what: Transport) -> tuple[
     ported = what.protocol in WITH_PORTS
     mine = place(source, what.sport if ported else 0)
     other = place(destination, what.dport if ported else 0)
-    query = None if asked is None else (what.identifier, asked)
+    asker = other if is_reply(version, what) else mine
+    query = None if asked is None else (what.identifier, asked, asker)
     return (what.protocol, frozenset((mine, other)), query), mine
 
 
@@ -165,18 +166,25 @@ class Sessions:
 
     def _judge_again(
         self, model: Model, session: Session, p: Passage, by_opener: bool
-    ) -> tuple[str, dict[str, object]]:
+    ) -> tuple[str, dict[str, tuple[object, ...] | None]]:
         """By today's rules, at each end whose policy is not that which let it through."""
         sides = [(p.sender, p.destination), (p.receiver, p.source)]
         sides = sides if by_opener else sides[::-1]
-        stamps = {}
+        stamps: dict[str, tuple[object, ...] | None] = {}
         for direction, (eni, remote) in zip(("egress", "ingress"), sides, strict=True):
             stamps[direction] = today = stamp(model, eni)
             stale = today is not None and today != session.stamps[direction]
             if stale and not is_allowed(model, eni, direction, remote, session.opening):
-                del self.sessions[session.key]
+                if self._is_of_sender(model, session, p, by_opener):
+                    del self.sessions[session.key]
                 return DENIED[direction], {}
         return "", stamps
+
+    def _is_of_sender(self, model: Model, session: Session, p: Passage, by_opener: bool) -> bool:
+        """One who may send from any address ends only what is his own."""
+        stamped = session.stamps["egress" if by_opener else "ingress"]
+        today = stamp(model, p.sender)
+        return not (stamped and today) or stamped[0] == today[0]
 
     def _judge_error(self, model: Model, p: Passage) -> str:
         """One that tells of a live session is judged with it, by the policies of its ends."""
@@ -195,6 +203,6 @@ class Sessions:
         return self._judge_again(model, session, about, receiver != session.opener)[0]
 
 
-def stamp(model: Model, eni: Eni | None) -> object:
+def stamp(model: Model, eni: Eni | None) -> tuple[object, ...] | None:
     """What a session is stamped with at an end: nothing where no policy binds it here."""
     return generation(model, eni) if eni and is_policed(eni) else None

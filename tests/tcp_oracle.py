@@ -41,8 +41,11 @@ class Connection:
     responder: Side = field(default_factory=Side)
 
     def __post_init__(self) -> None:
-        syn = self.syn
+        self._begins(self.syn)
+
+    def _begins(self, syn: TcpHeader) -> None:
         self.opener = Side((syn.seq + 1 + syn.data) % ALL, 0, syn.window, syn.scale)
+        self.responder.acked = (syn.seq + 1) % ALL
 
     def see(self, segment: TcpHeader, by_opener: bool) -> None:
         """A segment of one of the ends went by."""
@@ -54,16 +57,24 @@ class Connection:
         elif "S" in segment.flags:
             if self.state == SENT and "A" in segment.flags and not by_opener:
                 self._answered(segment)
+            elif self.state == SENT and segment.opens and by_opener:
+                self._begins(segment)
         elif self.state != SENT:
             self._flows(segment, by_opener, mine, other)
 
     def _within(self, segment: TcpHeader, by_opener: bool, other: Side) -> bool:
         if self.state == SENT:
-            return not by_opener and "A" in segment.flags and segment.ack == other.next
-        return (segment.seq - other.acked) % ALL <= other.window
+            return not by_opener and self._acknowledges(segment, self.responder, self.opener)
+        place = segment.seq + (0 if "R" in segment.flags else segment.data)
+        return (place - other.acked) % ALL <= other.window
+
+    def _acknowledges(self, segment: TcpHeader, mine: Side, other: Side) -> bool:
+        """Something new, or nothing, of what the other has sent."""
+        new = (segment.ack - mine.acked) % ALL
+        return "A" in segment.flags and new <= (other.next - mine.acked) % ALL
 
     def _answered(self, segment: TcpHeader) -> None:
-        if segment.ack != self.opener.next:
+        if not self._acknowledges(segment, self.responder, self.opener):
             return
         self.state = RECEIVED
         self.opener.acked = (segment.seq + 1) % ALL
@@ -72,7 +83,7 @@ class Connection:
 
     def _flows(self, segment: TcpHeader, by_opener: bool, mine: Side, other: Side) -> None:
         within = self._within(segment, by_opener, other)
-        if self.state == RECEIVED and by_opener and "A" in segment.flags:
+        if self.state == RECEIVED and by_opener and self._acknowledges(segment, mine, other):
             self.state = ESTABLISHED
         if "F" in segment.flags and within and self.state != CLOSED:
             mine.finished = True
@@ -81,9 +92,9 @@ class Connection:
         following = (segment.seq + segment.data + ("F" in segment.flags)) % ALL
         if young or after(following, mine.next):
             mine.next = following
-        if "A" not in segment.flags:
+        if "A" not in segment.flags or after(segment.ack, other.next):
             return
-        if young or after(segment.ack, mine.acked):
+        if after(segment.ack, mine.acked):
             mine.acked = segment.ack
         scaled = self.opener.scale is not None and self.responder.scale is not None
         mine.window = segment.window << (mine.scale or 0 if scaled else 0)

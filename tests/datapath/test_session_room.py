@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Room for sessions: time limits, quotas, and that nobody takes a neighbour's place."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from flow_packets import Ends, flow_frame
+from floods import FEW, answered_scan, scan, told
 from flows import SCTP, Transport
 from policed import allow
 from policy_play import ADA, ANNA, BELLA, BERT, Play, back, on, tcp, udp
 from run_packet import Bench
 from session_oracle import TIMEOUTS
-from worlds import Person
 
 HALF_OPEN_MAX = 4096
-FEW = 512  # sessions of the small bench
 PLACES, PLACES_A_TICK = 2 * FEW, 32
 
 
@@ -116,32 +113,6 @@ def test_expired_sessions_are_removed_by_whatever_traffic_there_is(small: Play) 
             break
     assert len(small.sessions()) == 1
     small.close()
-
-
-def scan(
-    play: Play, sender: Person, receiver: Person, what: Transport, ports: range
-) -> Counter[str]:
-    """First packets of many flows, from one source port after the other."""
-    ends = Ends(sender.mac, sender.gateway_mac, play.address(sender), play.address(receiver))
-    packet = flow_frame(ends, what)
-    at = {4: 34, 6: 54}[play.family]
-    return Counter(
-        str(play.sends_bytes(packet[:at] + port.to_bytes(2, "big") + packet[at + 2 :], sender.dev))
-        for port in ports
-    )
-
-
-def answered_scan(play: Play, sender: Person, receiver: Person, ports: range) -> Counter[str]:
-    """The same with datagrams, each answered at once: none of these sessions is half open."""
-    verdicts: Counter[str] = Counter()
-    for port in ports:
-        verdicts += scan(play, sender, receiver, udp(), range(port, port + 1))
-        play.sends_unforeseen(receiver, sender, back(udp(sport=port)))
-    return verdicts
-
-
-def told(play: Play, person: Person) -> dict[str, int]:
-    return play.bench.memory.owner(play.model.enis[person.name].number)
 
 
 def test_an_eni_has_its_quota_and_no_more(small: Play) -> None:

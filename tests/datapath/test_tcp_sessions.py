@@ -91,6 +91,7 @@ def test_the_window_moves_with_what_is_acknowledged(play: Play, opened: Transpor
 
 
 def test_an_old_acknowledgement_moves_nothing_back(play: Play, opened: Transport) -> None:
+    assert play.sends(BERT, ANNA, back(opened, "PA", seq=5001, ack=1001, data=1000)) == "passed"
     assert play.sends(ANNA, BERT, on(opened, "A", seq=1001, ack=6001)) == "passed"
     assert play.sends(ANNA, BERT, on(opened, "A", seq=1001, ack=5001)) == "passed"
     assert play.sends(BERT, ANNA, back(opened, "R", seq=6000)) == "passed"
