@@ -154,4 +154,6 @@ def test_nftables_gives_the_same_verdicts(
         seen += compare(empty_bench, router, firsts, side)
         answers = [(to, answered(what)) for to, what in firsts if what.protocol != SCTP]
         compare(empty_bench, router, answers, OPPOSITE[side])
+        asked_back = [(to, what) for to, what in firsts if what.icmp]
+        compare(empty_bench, router, asked_back, OPPOSITE[side])
     assert min(seen.values()) > ROUNDS * PACKETS // 10, seen

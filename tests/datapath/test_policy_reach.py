@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is under policy, where policy stands among the stages, and when a change of it tells."""
 
-import pytest
 from flow_packets import Ends, flow_frame
 from flows import ICMP, ICMPV6, OWN_ICMP, TCP, UDP, Transport
 from packets import datagram, echo, frame, who_has
@@ -9,6 +8,8 @@ from policed import allow, deny, in_groups, with_group, without_group
 from policy_play import ALMA, AMIR, ANNA, ANTON, ARNO, AXEL, BERT, CARL, Play, back, tcp, udp
 from scapy.layers.inet import IPOption_NOP
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
+
+from cipu_xdp.loader.model import create_route
 
 EGRESS, INGRESS = "EGRESS_DENIED", "INGRESS_DENIED"
 EXTENSION_HEADERS = (0, 43, 44, 51, 60)  # they are walked, and never are what a packet carries
@@ -150,12 +151,14 @@ def test_a_change_of_an_enis_own_groups_tells_on_the_next_packet(play: Play) -> 
 
 
 def test_a_routed_prefix_is_bound_by_the_policy_of_the_eni_behind_it(play: Play) -> None:
-    if play.family == 6:
-        pytest.skip("worlds.py routes no IPv6 prefix to an ENI")
+    prefix, behind = {
+        4: ("172.19.0.0/16", "172.19.5.5"), 6: ("fd19::/16", "fd19::5"),
+    }[play.family]  # fmt: skip
+    play.change(create_route(play.model, "red", prefix, "eni", "anton"))
     play.bind(ANTON)
-    assert play.sends(ANNA, "172.17.5.5", udp()) == INGRESS
+    assert play.sends(ANNA, behind, udp()) == INGRESS
     play.bind(ANTON, allow("ingress", UDP, 53))
-    assert play.sends(ANNA, "172.17.5.5", udp()) == "passed"
+    assert play.sends(ANNA, behind, udp()) == "passed"
 
 
 Counts = list[tuple[int, int, int]]

@@ -77,6 +77,17 @@ def test_a_reply_of_another_query_is_no_session(play: Play) -> None:
     assert play.sends(BERT, ANNA, back(play.ping(7))) == "passed"
 
 
+def test_a_query_lets_in_no_query_of_the_other_end(play: Play) -> None:
+    play.bind(ANNA, allow("egress"))
+    assert play.sends(ANNA, BERT, play.ping(7)) == "passed"
+    assert play.sends(BERT, ANNA, play.ping(7)) == INGRESS
+    assert play.sends(BERT, ANNA, back(play.ping(7))) == "passed"
+    play.bind(ANNA, allow("egress"), allow("ingress"))
+    assert play.sends(BERT, ANNA, play.ping(7)) == "passed"
+    assert play.sends(ANNA, BERT, back(play.ping(7))) == "passed"
+    assert play.states() == ["icmp_established", "icmp_established"]
+
+
 def test_icmp_that_nobody_answers_is_judged_each_time(play: Play) -> None:
     kind = {4: 42, 6: 200}[play.family]
     what = Transport(OWN_ICMP[play.family], icmp=(kind, 0))
