@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,8 @@ from cipu_xdp.loader.compiler import Code
 PLACE = "/var/cache/cipu-xdp"
 ENVIRONMENT = "CIPU_XDP_CACHE"
 FILES_MAX = 64
+DRAFT = "draft-"
+OURS = re.compile(rf"[0-9a-f]{{64}}|{DRAFT}.*")
 
 
 def code(depends_on: str, make: Callable[[], Code]) -> Code:
@@ -48,18 +51,22 @@ def _read(path: Path) -> Code | None:
         return None
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         return None
-    plain = json.loads(text)
-    programs = {name: base64.b64decode(data) for name, data in plain["programs"].items()}
-    return Code(tuple(plain["tables"]), programs)
+    try:
+        plain = json.loads(text)
+        programs = {name: base64.b64decode(data) for name, data in plain["programs"].items()}
+        return Code(tuple(plain["tables"]), programs) if programs else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _write(path: Path, found: Code) -> None:
     programs = {name: base64.b64encode(data).decode() for name, data in found.programs.items()}
     text = json.dumps({"tables": found.tables, "programs": programs})
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as draft:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=DRAFT, delete=False) as draft:
         draft.write(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
     Path(draft.name).replace(path)
-    kept = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
-    for old in kept[:-FILES_MAX]:
+    # Only what is ours: the place may be one that others use too.
+    ours = [one for one in path.parent.iterdir() if OURS.fullmatch(one.name)]
+    for old in sorted(ours, key=lambda one: one.stat().st_mtime)[:-FILES_MAX]:
         old.unlink(missing_ok=True)

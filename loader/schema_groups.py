@@ -6,7 +6,7 @@ the changed ones become rows.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from types import MappingProxyType
@@ -141,13 +141,14 @@ def _rules_of(rows: Sequence[Sequence[Any]]) -> list[Rule]:
         cidrs, remotes, _, priorities,
     ) = zip(*rows, strict=True) if rows else [()] * 13  # fmt: skip
     icmps = map(_icmp, types, codes)
-    columns = (
+    columns: tuple[Iterable[Any], ...] = (
         ids, numbers, directions, actions, protocols, map(_ports, ports), icmps,
         cidrs, remotes, priorities,
     )  # fmt: skip
     made = [object.__new__(Rule) for _ in rows]
     for field, column in zip(fields(Rule), columns, strict=True):
-        deque(map(getattr(Rule, field.name).__set__, made, column), maxlen=0)
+        put: Callable[[Rule, Any], None] = getattr(Rule, field.name).__set__
+        deque(map(put, made, column), maxlen=0)
     return made
 
 

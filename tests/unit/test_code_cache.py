@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_old_files_go(place: Path) -> None:
     for n in range(code_cache.FILES_MAX + 3):
         code_cache.code(f"text {n}", lambda: CODE)
     assert len(list(place.iterdir())) == code_cache.FILES_MAX
+
+
+def test_what_is_not_ours_stays(place: Path) -> None:
+    place.mkdir(mode=0o700, parents=True)
+    for n in range(2 * code_cache.FILES_MAX):
+        (place / f"letter-{n}").touch()
+    kept_before = set(place.iterdir())
+    code_cache.code("text", lambda: CODE)
+    assert kept_before < set(place.iterdir())
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"tables": [], "programs": {}}', "x"])
+def test_a_file_of_another_shape_is_as_good_as_none(place: Path, text: str) -> None:
+    path = kept(place)
+    path.write_text(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
+    assert code_cache.code("text", lambda: CODE) == CODE
+    assert code_cache.code("text", never) == CODE
 
 
 def test_a_reference_names_its_table_by_descriptor() -> None:
