@@ -160,6 +160,8 @@ def _icmp_of(protocol: int | None, word: str | int) -> tuple[int, int | None]:
 
 def _cidr_of(protocol: int | None, word: NetworkLike) -> str:
     network = parse.prefix(word)
+    if network.version == 6 and network.subnet_of(parse.MAPPED):
+        raise Unfit(f"{network} is IPv4-mapped", "Give the IPv4 CIDR that is meant.")
     family = FAMILIES.get(protocol or 0, network.version)
     if network.version != family:
         raise Unfit(

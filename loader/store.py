@@ -132,7 +132,7 @@ class SqliteStore:
             raise LayoutMismatch(
                 f"open the store {self.path}",
                 f"{age} cipu-xdp wrote it (schema {version}, this one knows {SCHEMA})",
-                "Use that version, or export there and apply here.",
+                "Use the version that wrote it.",
             )
 
     def _is_new(self) -> bool:

@@ -80,6 +80,7 @@ def test_a_rule_says_what_its_words_say(
         ({"protocol": 58, "cidr": "10.0.0.0/8"}, "icmpv6 is IPv6's"),
         ({"cidr": "10.0.0.1/8"}, "10.0.0.1/8 has host bits set"),
         ({"cidr": "10.0.0.0"}, "is not a CIDR"),
+        ({"cidr": "::ffff:10.0.0.0/104"}, "is IPv4-mapped"),
         ({"cidr": "10.0.0.0/8", "group": "db"}, "both are given"),
         ({"group": "other"}, "the security group other is in the VPC blue, not in red"),
         ({"group": "nosuch"}, "there is no security group 'nosuch'"),
