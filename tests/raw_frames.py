@@ -78,10 +78,15 @@ def _checksum(data: bytes) -> int:
 
 
 class Stream:
-    """Sends frames over a device, again from the first after the last, until the block ends."""
+    """Sends frames over a device, again from the first after the last, until the block ends.
 
-    def __init__(self, netns: str, device: str, frames: Iterable[bytes]) -> None:
-        self.frames, self.sent = list(frames), 0
+    As fast as it can, or with a rest after each one.
+    """
+
+    def __init__(
+        self, netns: str, device: str, frames: Iterable[bytes], *, rest_s: float = 0
+    ) -> None:
+        self.frames, self.sent, self._rest_s = list(frames), 0, rest_s
         self._tap, self._over = Tap(netns, device), threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
 
@@ -99,5 +104,5 @@ class Stream:
             for frame in self.frames:
                 self._tap.send(frame)
                 self.sent += 1
-                if self._over.is_set():
+                if self._over.wait(self._rest_s) if self._rest_s else self._over.is_set():
                     return

@@ -40,7 +40,7 @@ HARMLESS = {
     "sg rule add": ("sg", "rule", "add", "clients", "ingress", "allow", "tcp", "--ports", "81"),
     "eni set --sg": ("eni", "set", "client", "--sg", "servers"),
 }
-KILLS = 6
+KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_a_change_killed_anywhere_never_opens_and_the_next_one_heals(
     before, own = said(lab), lab.netns("alpha")
     with (
         Mailbox(lab.netns("client"), ENIS["client"][0], MAIL) as mailbox,
-        Stream(lab.netns("stranger"), "eth0", knocks),
+        Stream(lab.netns("stranger"), "eth0", knocks, rest_s=0.0005),
         lab.counting("alpha") as counted,
     ):
         ways = points(own, KILLS, *words)

@@ -123,7 +123,7 @@ def test_a_scan_by_one_hurts_neither_open_nor_new_sessions_of_his_neighbour(host
     ]
     scan = [
         frame
-        for port in range(1, 10_000)
+        for port in range(1, 5_000)
         for to_other, to_victim in pairs
         for frame in (to_other.syn(port, port), to_other.datagram(port, port),
                       to_victim.syn(port, 10_000 + port), to_victim.datagram(port, port))
@@ -167,17 +167,27 @@ def test_a_flood_from_elsewhere_leaves_its_victim_what_it_has_and_wants(
 
 
 def test_a_rule_that_does_not_fit_is_refused_and_changes_nothing(host: Machine) -> None:
-    words = ("victims", "ingress", "allow")
     with inside(host.name), Overlay(host.name) as overlay:
-        ids = [
-            overlay.sg_rule_add(*words, protocol="udp", ports=port)["id"]
-            for port in range(1, SMALL["rule_counters"] - sum(map(rule_count, overlay.sg_list())))
-        ]
-    assert "rule_counters" in host.refused(2, "sg", "rule", "add", *words, "udp")
-    with inside(host.name), Overlay(host.name) as overlay:
-        for each in ids:
-            overlay.sg_rule_delete("victims", each)
+        overlay.sg_create("many", vpc="red")
+        taken = sum(group["rule_count"] for group in overlay.sg_list())
+        for port in range(taken + 1, SMALL["rule_counters"]):
+            overlay.sg_rule_add("many", "ingress", "allow", protocol="udp", ports=port)
+    for group in ("many", "victims"):
+        said = host.refused(2, "sg", "rule", "add", group, "ingress", "allow", "udp")
+        assert "rule_counters" in said
+    host.do("sg", "delete", "many")
+    host.do("sg", "rule", "add", "victims", "egress", "allow", "udp")
 
 
-def rule_count(group: dict[str, Any]) -> int:
-    return int(group["rule_count"])
+def test_a_seventeenth_group_is_refused_and_changes_nothing(host: Machine) -> None:
+    names = [f"group-{number}" for number in range(17)]
+    with inside(host.name), Overlay(host.name) as overlay:
+        for name in names:
+            overlay.sg_create(name, vpc="red")
+    words = [word for name in names for word in ("--sg", name)]
+    assert "16" in host.refused(2, "eni", "set", "victim", *words)
+    assert host.do("eni", "set", "victim", *words[2:])["groups"] == names[1:]
+    host.do("eni", "set", "victim", "--sg", "victims")
+    with inside(host.name), Overlay(host.name) as overlay:
+        for name in names:
+            overlay.sg_delete(name)
