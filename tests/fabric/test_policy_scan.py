@@ -185,7 +185,7 @@ def test_a_seventeenth_group_is_refused_and_changes_nothing(host: Machine) -> No
         for name in names:
             overlay.sg_create(name, vpc="red")
     words = [word for name in names for word in ("--sg", name)]
-    assert "16" in host.refused(2, "eni", "set", "victim", *words)
+    assert "17 security groups" in host.refused(2, "eni", "set", "victim", *words)
     assert host.do("eni", "set", "victim", *words[2:])["groups"] == names[1:]
     host.do("eni", "set", "victim", "--sg", "victims")
     with inside(host.name), Overlay(host.name) as overlay:
