@@ -127,11 +127,13 @@ def test_what_has_expired_is_removed_before_timeouts_change(tables: Tables, pins
     assert ports(pins) == {1, 3}
 
 
-SIX = replace(WEB, ip="fd00::11", port=6)
-ENDS = (  # told by their openers' ports; 9 is not web's
-    numbered(4), packed(SIX, replace(DB, ip="fd00::12")), packed(replace(DB, port=1), WEB),
-    packed(replace(DB, port=9), End("10.0.0.13", 80, eni=3)),
-)  # fmt: skip
+def ends() -> list[tuple[bytes, bytes]]:
+    """Sessions of now, told by their openers' ports; 9 is not web's."""
+    six = replace(WEB, ip="fd00::11", port=6)
+    return [
+        numbered(4), packed(six, replace(DB, ip="fd00::12")), packed(replace(DB, port=1), WEB),
+        packed(replace(DB, port=9), End("10.0.0.13", 80, eni=3)),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ ENDS = (  # told by their openers' ports; 9 is not web's
 def test_sessions_end_with_the_eni_the_address_and_the_device_that_had_them(
     tables: Tables, pins: Path, words: dict[str, Any] | None, left: set[int]
 ) -> None:
-    write(tables, *ENDS)
+    write(tables, *ends())
     before = two_vpcs()
     after = verbs.set_eni(before, "web", **words) if words else verbs.delete_eni(before, "web")
     session_ends.end(tables, before, after)
