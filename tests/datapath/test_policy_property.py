@@ -14,7 +14,7 @@ from policy_scene import Scene
 from random_policies import policed_world
 from run_packet import Bench
 
-WORLDS, STEPS = 80, 60
+WORLDS, STEPS = 50, 60
 WANTED = (
     "SENT DELIVERED EGRESS_DENIED INGRESS_DENIED NO_SESSION UNKNOWN_FRAGMENT "
     "ANSWERED_TOO_BIG error_passed error_stopped later_passed later_stopped "

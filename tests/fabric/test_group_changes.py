@@ -40,7 +40,7 @@ HARMLESS = {
     "sg rule add": ("sg", "rule", "add", "clients", "ingress", "allow", "tcp", "--ports", "81"),
     "eni set --sg": ("eni", "set", "client", "--sg", "servers"),
 }
-KILLS = 5
+KILLS = 4
 
 
 @pytest.fixture(scope="module")

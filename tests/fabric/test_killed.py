@@ -53,7 +53,7 @@ def test_attach_killed_anywhere_can_be_done_again_or_taken_back(host: Machine) -
     host.do(*words)
     host.add_vpcs()
     host.do("detach", "--all")
-    ways = points(host.name, 5, *words)
+    ways = points(host.name, 4, *words)
     PROGRAMS.update(host.programs())
     host.do("detach", "--all")
     assert PROGRAMS
@@ -70,7 +70,7 @@ def test_detach_killed_anywhere_can_be_done_again(host: Machine) -> None:
     host.reset()
     host.do("attach", UPLINK, "--hook", "xdp")
     host.add_vpcs()
-    for turn, calls in enumerate(points(host.name, 4, "detach", UPLINK)):
+    for turn, calls in enumerate(points(host.name, 3, "detach", UPLINK)):
         host.do("attach", UPLINK, "--hook", "xdp")
         assert_works(host)
         kill(host, calls, "detach", ("--all", UPLINK)[turn % 2])
@@ -84,7 +84,7 @@ def test_eni_create_and_delete_killed_anywhere(host: Machine) -> None:
     host.add_vpcs()
     host.do("eni", "delete", "eni-t2")
     create, delete = (*WEB, "--hook", "xdp"), ("eni", "delete", "eni-t2")
-    makes, takes = points(host.name, 4, *create), points(host.name, 4, *delete)
+    makes, takes = points(host.name, 3, *create), points(host.name, 3, *delete)
     for calls in makes:
         kill(host, calls, *create)
         if not any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
