@@ -118,7 +118,7 @@ def _timed(place: Any, called: str, name: str, spent: dict[str, float]) -> Itera
 
 def _shell(host: Machine) -> float:
     """Milliseconds of the command; the rule goes again, which is not counted."""
-    words = ["ip", "netns", "exec", host.name, SCRIPT, "sg", "rule", "add", GROUP, *SHELL]
+    words = ["ip", "netns", "exec", host.name, str(SCRIPT), "sg", "rule", "add", GROUP, *SHELL]
     begun = time.perf_counter()
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     spent = (time.perf_counter() - begun) * 1e3

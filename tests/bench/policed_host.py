@@ -29,7 +29,6 @@ from cipu_xdp.loader.model import Model
 from cipu_xdp.loader.records import Rule, SecurityGroup, frozen
 from cipu_xdp.loader.tables import Tables, checked_sizes
 
-NAMESPACE = "cxb-host"
 PLAIN, SINK = "plain", "sink"
 CLOCK_MONOTONIC_COARSE = 6
 REMEMBERED = ("sessions", "owners", "rings", "fragments", "session_clocks")
@@ -38,14 +37,21 @@ EVERYTHING = (allow("egress"), allow("ingress"))
 
 
 class PolicedHost:
-    """Tables, programs and devices; `names` are the ENIs besides plain and sink."""
+    """Tables, programs and devices in a namespace; `names` are the ENIs besides plain and sink."""
 
-    def __init__(self, stack: ExitStack, names: Sequence[str], sizes: Mapping[str, int]) -> None:
-        stack.enter_context(namespaces(NAMESPACE))
+    def __init__(
+        self,
+        stack: ExitStack,
+        names: Sequence[str],
+        sizes: Mapping[str, int],
+        place: str = "cxb-host",
+    ) -> None:
+        stack.enter_context(namespaces(place))
+        self.place = place
         self.names = (PLAIN, SINK, *names)
         for number in range(len(self.names)):
             words = ("type", "veth", "peer", "name", f"f{number}")
-            run("ip", "link", "add", f"d{number}", *words, netns=NAMESPACE)
+            run("ip", "link", "add", f"d{number}", *words, netns=place)
         with self.inside():
             self.links = links.links()
         self.sizes = dict(sizes)
@@ -60,7 +66,7 @@ class PolicedHost:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """In its network namespace."""
-        with netns.entered(NAMESPACE):
+        with netns.entered(self.place):
             yield
 
     def dev(self, name: str) -> str:
@@ -113,6 +119,11 @@ class PolicedHost:
         taken = [key for key, value in slots.items() if value[8:16] != bytes(8)]
         slots.remove_all(taken)
 
+    def look_for_room_at(self, place: int) -> None:
+        """Where the next slot is looked for."""
+        clock = abi.record("session_clock").pack(swept_ns=coarse_ns(), hand=place)
+        self.tables["session_clocks"].put(abi.u32(0), clock)
+
     # Packets
 
     def send(
@@ -141,7 +152,8 @@ class PolicedHost:
     @contextmanager
     def counting(self) -> Iterator[dict[str, int]]:
         """Fills in, at the end of the block, the verdicts that were counted in it."""
-        before, counted = self.verdicts(), {}
+        before = self.verdicts()
+        counted: dict[str, int] = {}
         yield counted
         after = self.verdicts()
         counted |= {name: n - before[name] for name, n in after.items() if n != before[name]}

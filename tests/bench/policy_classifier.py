@@ -11,18 +11,28 @@ than one rule that lets all through.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address
 
 from bench.generator import Ends, Flows
-from bench.nft_hop import NftHop
+from bench.nft_hop import CONNTRACK, NftHop
 from bench.policed_host import EVERYTHING, PLAIN, SINK, PolicedHost
-from bench.rounds import Effort, Result, Samples, Table, Take, less, middle, take_turns, tell, times
-from bench.rule_packets import RuleList, Talk, Wanted, as_group, frames, nft_rules, rule_list
-from cipu_xdp.loader import rule_sets
+from bench.rounds import (
+    Effort,
+    Result,
+    Samples,
+    Table,
+    Take,
+    less,
+    middle,
+    take_turns,
+    tell,
+    times_middle,
+)
+from bench.rule_loading import loads
+from bench.rule_packets import Talk, Wanted, frames, rule_list
 
 SIZES = (10, 100, 1000, 5000, 10_000, 100_000)
 STYLES = ("acl", "fw", "ipc")
@@ -50,61 +60,10 @@ class Bench:
         self.host.police({ONE: EVERYTHING, **rules})
         self.hops = {name: NftHop(stack, self.host.generator, f"cxb-nft-{name}")
                      for name in (NONE, ONE, *self.names.values())}  # fmt: skip
-        self.hops[ONE].load(["ct state established accept", "accept"])
+        self.hops[ONE].load([CONNTRACK, "accept"])
 
     def flows(self, ends: Ends, packets: Sequence[Wanted], bits: int = FLOW_BITS) -> Flows:
         return Flows(frames(packets, ends), bits)
-
-
-# Loading
-
-
-def loads(bench: Bench) -> Table:
-    """How long it takes until rules are there, and what they take of memory."""
-    table = Table(
-        f"{bench.style}: loading",
-        ("rules", "cells MB", "digest ms", "compile ms", "write ms", "sum ms",
-         "nft -f ms", "nft/sum"),
-        notes=("write: the array of cells, filled and put into rule_sets",),
-    )  # fmt: skip
-    for size, name in bench.names.items():
-        made = bench.lists[size]
-        group = as_group(made.rules)
-        rounds = max(2, bench.effort.rounds // 2)
-        text = ["ct state established accept", *nft_rules(made.rules)]
-        parts = take_turns(rounds, {
-            "digest": partial(timed_ms, rule_sets.digest, group, {}),
-            "compile": partial(timed_ms, rule_sets.compiled, [group], {}),
-            "write": partial(_written_ms, bench.host, group),
-            "nft": lambda hop=bench.hops[name], text=text: hop.load(text) * 1e3,
-        })  # fmt: skip
-        table.rows.append(_load_row(size, made, parts))
-    return table
-
-
-def _load_row(size: int, made: RuleList, parts: Samples) -> list[object]:
-    own = [
-        sum(each) for each in zip(parts["digest"], parts["compile"], parts["write"], strict=True)
-    ]
-    return [
-        size, f"{made.cells / 1e6:.3f}",
-        *(f"{statistics.median(parts[name]):.1f}" for name in ("digest", "compile", "write")),
-        middle(own, 1), middle(parts["nft"], 1), times(parts["nft"], own),
-    ]  # fmt: skip
-
-
-def timed_ms(work: object, *arguments: object) -> float:
-    begun = time.perf_counter()
-    work(*arguments)  # type: ignore[operator]
-    return (time.perf_counter() - begun) * 1e3
-
-
-def _written_ms(host: PolicedHost, group: object) -> float:
-    """Into the table under a key of its own, and out again, which is not counted."""
-    cells, key = rule_sets.compiled([group], {}), b"bench   "  # type: ignore[list-item]
-    spent = timed_ms(host.tables["rule_sets"].put, key, cells)
-    host.tables["rule_sets"].remove(key)
-    return spent
 
 
 # First packets
@@ -155,8 +114,8 @@ def first_table(bench: Bench, samples: Samples) -> Table:
             parts = [_more(samples, side, size, kind, ONE, bench) for side in ("ours", "nft")]
             ratio = statistics.median(parts[1]) / max(1, statistics.median(parts[0]))
             table.rows.append(
-                (size, kind, middle(ours), times(ours, least), middle(nft), times(nft, ours, 1),
-                 middle(parts[0]), middle(parts[1]), f"{ratio:.0f}x")
+                (size, kind, middle(ours), times_middle(ours, least), middle(nft),
+                 times_middle(nft, ours, 1), middle(parts[0]), middle(parts[1]), f"{ratio:.0f}x")
             )  # fmt: skip
     return table
 
@@ -217,7 +176,7 @@ def established_table(bench: Bench, samples: Samples) -> Table:
         ours = less(samples[f"ours {size} {name}"], samples[f"ours {size} {PLAIN}"])
         nft = less(samples[f"nft {size} {name}"], samples[f"nft {size} {NONE}"])
         table.rows.append(
-            (size, middle(ours), times(ours, least), middle(nft), times(nft, ours, 1))
+            (size, middle(ours), times_middle(ours, least), middle(nft), times_middle(nft, ours, 1))
         )
     return table
 
@@ -229,7 +188,9 @@ def measure(effort: Effort, styles: Sequence[str] = STYLES, sizes: Sequence[int]
         with ExitStack() as stack:
             bench = Bench(stack, style, sizes, effort)
             tell(f"{style}: loading")
-            result.tables.append(loads(bench))
+            hops = {size: bench.hops[name] for size, name in bench.names.items()}
+            table, loaded = loads(style, bench.lists, bench.host, hops, effort.rounds)
+            result.tables.append(table)
             tell(f"{style}: first packets")
             first = firsts(bench)
             result.tables.append(first_table(bench, first))
@@ -237,7 +198,7 @@ def measure(effort: Effort, styles: Sequence[str] = STYLES, sizes: Sequence[int]
             later = established(bench)
             result.tables.append(established_table(bench, later))
             result.tables.append(_check(bench))
-            result.figures[style] = {"first": first, "established": later}
+            result.figures[style] = {"loading": loaded, "first": first, "established": later}
     return result
 
 

@@ -111,7 +111,7 @@ class Scene:
                 assert self.packet() == denies, "judged by the rules of before"
                 spent.append((time.perf_counter_ns() - begun) / 1e3)
 
-        policies.put_all = commit  # type: ignore[method-assign]
+        policies.put_all = commit  # type: ignore[method-assign,assignment]
         yield
         policies.put_all = put_all  # type: ignore[method-assign]
 

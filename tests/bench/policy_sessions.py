@@ -10,7 +10,6 @@ keys and values of the same size.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address
@@ -29,7 +28,7 @@ from bench.generator import (
 from bench.policed_host import EVERYTHING, PLAIN, SINK, PolicedHost
 from bench.rounds import Effort, Result, Samples, Table, Take, less, middle, take_turns, tell, times
 
-WHO = "guest"
+WHO, FULL = "guest", "full"
 SERVER = IPv4Address("198.51.100.1")
 CAPACITY = 1 << 18
 MILLION = 1 << 20
@@ -42,20 +41,22 @@ HOOKS = ("tc", "xdp")
 
 
 def measure(effort: Effort) -> Result:
-    """Both."""
+    """New ones, those of neighbours, open ones."""
     with ExitStack() as stack:
-        host = PolicedHost(stack, [WHO], {"sessions": CAPACITY})
+        host = PolicedHost(stack, [WHO, FULL], {"sessions": CAPACITY})
         host.police({WHO: EVERYTHING})
         tell("new sessions")
         new = take_turns(effort.rounds, _new(host, effort))
-        opened = host.owner(WHO)
+        host.police({WHO: EVERYTHING, FULL: EVERYTHING})
+        tell("new sessions beside a neighbour with all it may have")
+        beside = take_turns(effort.rounds, _beside(host, effort))
     with ExitStack() as stack:
         host = PolicedHost(stack, [WHO], {"sessions": MILLION + MILLION // 4})
         host.police({WHO: EVERYTHING})
         tell("a million sessions")
         later = {count: _established(host, count, effort) for count in OPEN}
-    tables = [_new_table(new), established_table(later)]
-    return Result(tables, {"new": new, "opened": opened, "established": later})
+    tables = [_new_table(new), _beside_table(beside), established_table(later)]
+    return Result(tables, {"new": new, "beside": beside, "established": later})
 
 
 # New sessions
@@ -76,46 +77,76 @@ def _new(host: PolicedHost, effort: Effort) -> dict[str, Take]:
             best = partial(host.best, count=count, hook=hook)
             takes[f"{name} {hook} maker"] = partial(best, WHO, flows[WHO], target=NOTHING)
             takes[f"{name} {hook} plain"] = partial(best, PLAIN, flows[PLAIN])
-            takes[f"{name} {hook} evicting"] = partial(best, WHO, flows[WHO])
-            takes[f"{name} {hook} room"] = partial(_into_room, host, flows[WHO], hook)
+            takes[f"{name} {hook} policed"] = partial(best, WHO, flows[WHO])
     for name, target in (("recent", RECENT), ("churn", CHURN)):
         takes[name] = partial(host.best, WHO, flows[WHO], count, target=target)
     return takes
 
 
-def _into_room(host: PolicedHost, flows: Flows, hook: str) -> float:
-    """New sessions where there were none: nothing has to go for them."""
-    host.forget()
-    return host.send(WHO, flows, HALF_OPEN_MAX, hook=hook)
-
-
 def _new_table(samples: Samples) -> Table:
     table = Table(
         "a new session on one CPU (ns of the whole program; sessions a second from it)",
-        ("packet", "hook", "no group", "into room", "1000/s", "evicting", "1000/s",
-         "row of LRU", "ours/LRU", "row in+out", "ours/in+out"),
-        notes=("evicting: the ENI has its 4096 half-open sessions, and the oldest goes for each",),
+        ("packet", "hook", "no group", "new session", "1000/s", "row of LRU", "ours/LRU",
+         "row in+out", "ours/in+out"),
+        notes=("the ENI has its 4096 half-open sessions, and for each new one the oldest goes",),
     )  # fmt: skip
     for name in PROTOCOLS:
         for hook in HOOKS:
             maker = samples[f"{name} {hook} maker"]
-            plain, room, evicting = (
-                less(samples[f"{name} {hook} {what}"], maker)
-                for what in ("plain", "room", "evicting")
+            plain, own = (
+                less(samples[f"{name} {hook} {what}"], maker) for what in ("plain", "policed")
             )
             recent, churn = (
                 less(samples[other], samples["tcp tc maker"]) for other in ("recent", "churn")
             )
             table.rows.append(
-                (name, hook, middle(plain), middle(room), _thousands(room), middle(evicting),
-                 _thousands(evicting), middle(recent), times(evicting, recent, 1), middle(churn),
-                 times(evicting, churn, 1))
+                (name, hook, middle(plain), middle(own), middle([1e6 / ns for ns in own]),
+                 middle(recent), times(own, recent, 1), middle(churn), times(own, churn, 1))
             )  # fmt: skip
     return table
 
 
-def _thousands(ns: Sequence[float]) -> str:
-    return middle([1e6 / each for each in ns])
+# Neighbours
+
+
+def _beside(host: PolicedHost, effort: Effort) -> dict[str, Take]:
+    """A new session alone; in the midst of a neighbour's; and one that is refused to him."""
+    count = effort.packets(PACKETS // 10)
+    flows = {who: new_flows(host, who, UDP) for who in (WHO, FULL)}
+
+    def alone() -> float:
+        host.forget()
+        return host.send(WHO, flows[WHO], count)
+
+    def amid() -> float:
+        host.forget()
+        open_sessions(host, FULL, CAPACITY // 2)
+        host.look_for_room_at(0)
+        return host.send(WHO, flows[WHO], count)
+
+    def refused() -> float:
+        with host.counting() as counted:
+            spent = host.send(FULL, flows[FULL], count)
+        # A few of them are flows that he has.
+        assert counted["SESSIONS_FULL"] > 0.99 * count, counted
+        return spent
+
+    return {"alone": alone, "amid": amid, "refused": refused}
+
+
+def _beside_table(samples: Samples) -> Table:
+    table = Table(
+        "a packet that wants a new session, ns, making the packet up included",
+        ("where", "ns", "x of alone"),
+        notes=(f"the neighbour has his quota, {CAPACITY // 2} sessions, in places in a row",),
+    )
+    for name, words in (
+        ("alone", "there are no others"), ("amid", "amid a neighbour's sessions"),
+        ("refused", "refused, as that neighbour's"),
+    ):  # fmt: skip
+        ratio = times(samples[name], samples["alone"])
+        table.rows.append((words, middle(samples[name]), ratio))
+    return table
 
 
 # Open sessions

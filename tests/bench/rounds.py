@@ -21,7 +21,7 @@ Samples = dict[str, list[float]]
 class Effort:
     """How much is measured: rounds, seed, and packets as a share of the usual number."""
 
-    rounds: int = 7
+    rounds: int = 5
     seed: int = 1
     share: float = 1.0
 
@@ -98,6 +98,11 @@ def middle(values: Sequence[float], digits: int = 0) -> str:
 def times(values: Sequence[float], base: Sequence[float], digits: int = 2) -> str:
     """How many times the base, round by round."""
     return f"{middle(ratios(values, base), digits)}x"
+
+
+def times_middle(values: Sequence[float], base: Sequence[float], digits: int = 2) -> str:
+    """How many times the base's median: for differences, which are small in some rounds."""
+    return f"{middle([value / statistics.median(base) for value in values], digits)}x"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
