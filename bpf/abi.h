@@ -34,6 +34,7 @@ enum target_flag {
 
 enum path_flag {
 	PATH_FLAG_VETH = 1,	/* the uplink is a veth: nothing there fills in checksums */
+	PATH_FLAG_PACED = 2,	/* the uplink has an fq queue: a packet leaves when it is told to */
 };
 
 enum eni_flag {
@@ -41,17 +42,26 @@ enum eni_flag {
 	ENI_FLAG_POLICED = 2,	/* it is in security groups */
 };
 
-/* A hook's second and third program: places in the arrays judges and judges_xdp. */
+/* A hook's further programs: places in the arrays steps and steps_xdp. */
 enum step {
 	STEP_JUDGE = 0,
 	STEP_SETTLE = 1,
-	STEPS = 2,
+	STEP_METER = 2,
+	STEPS = 3,
 };
 
 /* Which way a rule looks, from the ENI that it binds. */
 enum direction {
 	DIRECTION_INGRESS = 0,
 	DIRECTION_EGRESS = 1,
+};
+
+/* What a limit limits: places in a limit's buckets and of its words in spents. */
+enum bucket_kind {
+	BUCKET_RATE = 0,	/* bytes, at the rate */
+	BUCKET_CEIL = 1,	/* bytes, at the ceiling */
+	BUCKET_PACKETS = 2,
+	BUCKETS = 3,
 };
 
 enum rule_order {
@@ -96,6 +106,7 @@ struct target {
 	__u8 mac[6];
 	__u32 link;
 	__u32 eni;
+	__u32 limit;	/* LOCAL: number of the first limit on what the ENI receives, or 0 */
 };
 
 /* enis: the tenant behind a device of this host; the key is its ifindex. */
@@ -105,6 +116,7 @@ struct eni {
 	__u32 flags;
 	__u8 mac[6];
 	__u8 pad[2];
+	__u32 limit;		/* number of the first limit on what it sends, or 0 */
 	__u8 gateway_ipv4[16];
 	__u8 gateway_ipv6[16];
 };
@@ -308,6 +320,57 @@ struct session_clock {
 };
 
 /*
+ * A bucket of a limit. A line rises with time from `base`; what was let through
+ * is spent, up to that line, and what is between the two is there to be spent.
+ * Units are bytes or packets.
+ */
+struct bucket {
+	__u64 fill;		/* 2^-56 units a nanosecond */
+	__u64 base;		/* where the line stood at since_ns */
+	__u64 floor;		/* counts as spent at least: a bucket that was full then held no more */
+	__u64 depth;		/* units that it holds; 0: there is no such bucket */
+	__u64 mark;		/* mark congestion when fewer are left; 0: never */
+	__u64 pace;		/* 2^-20 nanoseconds a unit, where packets may wait; 0: they may not */
+};
+
+/* The terms of a limit: they do not change, others take their place. */
+struct terms {
+	__u64 since_ns;		/* monotonic clock */
+	__u32 next;		/* number of the limit that is asked after this one, or 0 */
+	__u32 only;		/* kind of its bucket if it has but one, else BUCKETS */
+	__u8 buckets[144];	/* 3 of struct bucket, by their kind */
+};
+
+/*
+ * limits: what an ENI or VPC may send, or receive; the key is the limit's
+ * number. New terms are written to the side that is not used, which then is:
+ * nobody reads a half written row. What is spent stays what it was: the terms
+ * continue the line of those before.
+ */
+struct limit {
+	__u64 side;
+	__u8 sides[336];	/* 2 of struct terms */
+};
+
+/* spents: what was let through by each limit, as compared with its lines. */
+struct spent {
+	__u64 rate;
+	__u64 ceil;
+	__u64 packets;
+};
+
+/* limit_counters: one for each limit and CPU; the key is the limit's number. */
+struct limit_counter {
+	__u64 packets;		/* let through, as all here: of tenants' frames, super-packets cut */
+	__u64 bytes;
+	__u64 over_rate_packets;
+	__u64 over_rate_bytes;
+	__u64 over_pps_packets;
+	__u64 over_pps_bytes;
+	__u64 marked;		/* packets let through with a mark */
+};
+
+/*
  * scratch: room for what does not fit on the stack, and what a hook's first
  * program leaves for its second; means nothing between two packets.
  */
@@ -318,8 +381,10 @@ struct scratch {
 	__u8 flow[288];		/* struct flow */
 	__u8 packet[240];	/* struct packet */
 	__u8 outer[48];		/* struct outer */
-	__u8 target[16];	/* struct target */
-	__u64 routed;
+	__u8 way[112];		/* struct way */
+	__u8 load[96];		/* struct load */
+	__u32 verdict;
+	__u32 pad;
 };
 
 /* What the XDP hook leaves in front of a frame for the TC hook of the same device. */

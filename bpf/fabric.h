@@ -8,10 +8,6 @@
 #ifndef CIPU_FABRIC_H
 #define CIPU_FABRIC_H
 
-#define ECN_MASK 3
-#define ECN_CE 3
-#define ECN_ECT1 1
-
 #if UPLINK_FAMILY == 6
 #define OUTER_BYTES OUTER_IPV6_BYTES
 #define OUTER_IP_BYTES 40

@@ -42,6 +42,12 @@ inline_always void write_tos(struct packet *p, void *ip, __u8 tos)
 	*sum = csum_replace(*sum, before, *word);
 }
 
+/* Congestion, told to who receives the packet (RFC 3168 5). */
+inline_always void write_mark(struct packet *p, void *ip)
+{
+	write_tos(p, ip, p->tos | ECN_CE);
+}
+
 /* MACs of the tenant's frame as its receiver shall see them. */
 inline_always void write_macs(struct ethhdr *eth, const struct packet *p, const struct way *way)
 {

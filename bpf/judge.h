@@ -284,6 +284,7 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 			remove_session(&f->key, session->slot);
 		return f->verdict;
 	}
+	way->now = f->now;
 	way->rules[0] = f->rules[0];
 	way->rules[1] = f->rules[1];
 	if (f->related || !keeps_state(p))

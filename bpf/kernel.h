@@ -30,6 +30,8 @@ struct neighbour {
 };
 static long (*redirect_neighbour)(__u32 ifindex, struct neighbour *hop, int bytes,
 				  __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*set_departure)(struct __sk_buff *skb, __u64 ns,
+			     __u32 clock) = (void *)BPF_FUNC_skb_set_tstamp;
 static long (*check_mtu)(void *ctx, __u32 ifindex, __u32 *mtu_bytes, __s32 more,
 			 __u64 flags) = (void *)BPF_FUNC_check_mtu;
 static __u64 (*coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;

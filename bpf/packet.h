@@ -8,6 +8,7 @@
 
 #define EXTENSION_HEADERS_MAX 6
 #define GSO_BY_FRAGS 0xffff	/* linux/skbuff.h: SCTP's segments have no common size */
+#define SCTP_HEADER_BYTES 12
 #define ARP_REQUEST 1
 #define ICMP4_ECHO 8
 #define ICMP4_ECHO_REPLY 0
@@ -17,6 +18,10 @@
 #define ICMP6_SOLICITATION 135
 #define ICMP6_ADVERTISEMENT 136
 #define ICMP6_REDIRECT 137
+#define ECN_MASK 3	/* RFC 3168 5 */
+#define ECN_ECT1 1
+#define ECN_ECT0 2
+#define ECN_CE 3
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -59,6 +64,8 @@ struct packet {
 	__u8 source_mac[ETH_ALEN];
 	__u32 length;		/* bytes of the frame, Ethernet header included */
 	__u32 segment;		/* bytes of the biggest IP packet it is cut into */
+	__u32 segments;		/* of a super-packet */
+	__u32 headers;		/* bytes in front of each segment's payload */
 	__u32 ports;		/* 0 where there are none */
 	__u16 fragment_start;	/* where what is cut into fragments starts */
 	__u16 fragment_bytes;	/* how much of it came in fragments before this one */
@@ -96,6 +103,12 @@ inline_always struct packet *packet_here(void)
 	struct scratch *scratch = scratches.lookup(&zero);
 
 	return scratch ? (struct packet *)scratch->packet : NULL;
+}
+
+/* Where `packet_here` found it. */
+inline_always struct scratch *scratch_of(struct packet *p)
+{
+	return (void *)p - __builtin_offsetof(struct scratch, packet);
 }
 
 struct cursor {

@@ -24,6 +24,20 @@ inline_always enum verdict parse_arp(struct packet *p, struct cursor *c)
 	return NEXT;
 }
 
+/* headers: bytes in front of the payload of each segment. */
+inline_always void fill_segments(struct packet *p, __u32 headers, __u32 gso_bytes)
+{
+	if (gso_bytes == GSO_BY_FRAGS) {
+		p->segment = 0;		/* cut as it was put together, which fitted */
+		p->headers = p->l4 + SCTP_HEADER_BYTES;
+		return;
+	}
+	p->segment = headers - ETH_HLEN + gso_bytes;
+	p->headers = headers;
+	if (p->length > headers)
+		p->segments = (p->length - headers + gso_bytes - 1) / gso_bytes;
+}
+
 /* gso_bytes: payload of each segment of a super-packet, 0 for a plain packet. */
 inline_always enum verdict parse_transport(struct packet *p, struct cursor *c, __u32 gso_bytes)
 {
@@ -50,10 +64,8 @@ inline_always enum verdict parse_transport(struct packet *p, struct cursor *c, _
 	/* Only the whole of a flow has ports: its fragments must hash alike. */
 	if (!p->fragmented)
 		p->ports = *(__u32 *)c->at;
-	if (gso_bytes == GSO_BY_FRAGS)
-		p->segment = 0;		/* cut as it was put together, which fitted */
-	else if (gso_bytes)
-		p->segment = p->l4 - ETH_HLEN + header_bytes + gso_bytes;
+	if (gso_bytes)
+		fill_segments(p, p->l4 + header_bytes, gso_bytes);
 	return NEXT;
 }
 

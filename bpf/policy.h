@@ -80,6 +80,7 @@ inline_always void pass(struct session *session, const struct packet *p, const s
 {
 	follow(session, p, f->sender, f->now);
 	way->session = session;
+	way->policed = 1;
 	way->sender = f->sender;
 	way->rules[0] = session->low_rule;
 	way->rules[1] = session->high_rule;
@@ -128,7 +129,7 @@ inline_always enum verdict police(struct packet *p, struct way *way, __u32 sende
 		return verdict;
 	f->sender_member = member;
 	f->receiver_member = way->target.flags & TARGET_FLAG_MEMBER ? way->target.eni : 0;
-	f->now = coarse_ns();
+	f->now = way->now = coarse_ns();
 	if (p->fragmented || p->icmp_error || p->tcp_flags & TCP_SYN || is_sweep_due(f->now))
 		return JUDGE;
 	session = find_own(p, f);
@@ -138,13 +139,34 @@ inline_always enum verdict police(struct packet *p, struct way *way, __u32 sende
 	return NEXT;
 }
 
-/* The packet went its way. */
-inline_always void account(const struct packet *p, const struct way *way)
+/* The packet went its way, or is about to. */
+inline_always void account(const struct packet *p, struct way *way)
 {
+	if (way->accounted)
+		return;
+	way->accounted = 1;
 	if (way->session)
-		account_session(way->session, way->sender, p->length);
+		account_session(way->session, way->sender, 1, p->length);
 	count_rule(way->rules[0], 0, 1, p->length);
 	count_rule(way->rules[1], 0, 1, p->length);
+}
+
+/* It did not, after all. */
+inline_always void take_back(const struct packet *p, const struct way *way)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct session *session = NULL;
+
+	if (!way->accounted || !scratch)
+		return;
+	/* Only a packet that is policed has a flow here; what else stands there is another's. */
+	if (way->policed)
+		session = sessions.lookup(&((struct flow *)scratch->flow)->key);
+	if (session)
+		account_session(session, way->sender, -1, -(__u64)p->length);
+	count_rule(way->rules[0], 0, -1, -(__u64)p->length);
+	count_rule(way->rules[1], 0, -1, -(__u64)p->length);
 }
 
 #endif

@@ -184,7 +184,7 @@ inline_always void follow(struct session *session, const struct packet *p, __u32
 	}
 }
 
-inline_always void count_rule(__u32 rule, __u64 sessions_more, __u64 packets, __u32 bytes)
+inline_always void count_rule(__u32 rule, __u64 sessions_more, __u64 packets, __u64 bytes)
 {
 	struct rule_counter *counter = rule ? rule_counters.lookup(&rule) : NULL;
 
@@ -195,9 +195,10 @@ inline_always void count_rule(__u32 rule, __u64 sessions_more, __u64 packets, __
 	counter->bytes += bytes;
 }
 
-inline_always void account_session(struct session *session, __u32 end, __u32 bytes)
+inline_always void account_session(struct session *session, __u32 end, __u64 packets,
+				   __u64 bytes)
 {
-	__sync_fetch_and_add(&OF(session, packets, end), 1);
+	__sync_fetch_and_add(&OF(session, packets, end), packets);
 	__sync_fetch_and_add(&OF(session, bytes, end), bytes);
 }
 

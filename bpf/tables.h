@@ -18,11 +18,14 @@ TABLE(hash_of_maps, rule_sets,  struct rule_set_key, struct rule_cell, 16384, BP
 TABLE(hash,         members,    u32,                struct membership, 1048576, BPF_F_NO_PREALLOC)
 TABLE(hash,         policies,   u32,                struct policy,   65536,   BPF_F_NO_PREALLOC)
 TABLE(array,        timeouts,   u32,                struct timeout,  16,      0)
+TABLE(array,        limits,     u32,                struct limit,    16384,   0)
 
 /* The datapath writes, Python reads. */
 TABLE(array,        next_hops,  u32,                struct next_hop, 16384,   0)
 TABLE(percpu_array, verdicts,   u32,                struct counter,  64,      0)
 TABLE(percpu_array, rule_counters, u32,             struct rule_counter, 65536, 0)
+TABLE(array,        spents,     u32,                struct spent,    16384,   0)
+TABLE(percpu_array, limit_counters, u32,            struct limit_counter, 16384, 0)
 TABLE(hash,         sessions,   struct session_key, struct session,  262144,  BPF_F_NO_PREALLOC)
 TABLE(array,        slots,      u32,                struct slot,     524288,  0)
 TABLE(hash,         owners,     u32,                struct owner,    65536,   BPF_F_NO_PREALLOC)

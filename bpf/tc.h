@@ -27,6 +27,13 @@ inline_always bool pull_more(struct __sk_buff *skb)
 	return frame_of(skb) + want > end_of(skb) && !bpf_skb_pull_data(skb, want);
 }
 
+/* SCTP's super-packets do not say how long their segments are. */
+inline_always void count_segments(const struct __sk_buff *skb, struct packet *p)
+{
+	if (skb->gso_size == GSO_BY_FRAGS)
+		p->segments = skb->gso_segs;
+}
+
 /* redirect_peer does not look at the MAC again: a foreign one must not make it a stranger. */
 inline_always int deliver(struct __sk_buff *skb, __u32 ifindex, __u32 flags)
 {
@@ -99,6 +106,8 @@ inline_always bool send(struct __sk_buff *skb, const struct packet *p, const str
 	    !make_plain_room(skb, p, way->path))
 		return false;
 	if (!write_outer(frame_of(skb), end_of(skb), p, way, vni))
+		return false;
+	if (way->departure_ns && set_departure(skb, way->departure_ns, BPF_SKB_TSTAMP_DELIVERY_MONO))
 		return false;
 	if (way->hop_destination) {
 		*action = bpf_redirect(way->path->ifindex, 0);

@@ -20,16 +20,17 @@
 #include "quota.h"
 #include "fragment.h"
 #include "judge.h"
+#include "meter.h"
 #include "tenant.h"
 #include "vxlan.h"
 #include "frame.h"
 #include "tc.h"
 #include "answer.h"
 
-/* Where the hooks' second and third programs are. */
-BPF_PROG_ARRAY(judges, STEPS);
+/* Where the hooks' further programs are. */
+BPF_PROG_ARRAY(steps, STEPS);
 #ifdef WITH_XDP
-BPF_PROG_ARRAY(judges_xdp, STEPS);
+BPF_PROG_ARRAY(steps_xdp, STEPS);
 #endif
 
 inline_always enum verdict tenant_parse(struct __sk_buff *skb, struct packet *p)
@@ -43,6 +44,7 @@ inline_always enum verdict tenant_parse(struct __sk_buff *skb, struct packet *p)
 		if (verdict != RUNT || !pull_more(skb))
 			break;
 	}
+	count_segments(skb, p);
 	return verdict;
 }
 
@@ -56,6 +58,8 @@ inline_always bool tenant_forward(struct __sk_buff *skb, struct packet *p, struc
 		return false;
 	if (way->routed)
 		write_hop_limit(p, frame + ETH_HLEN);
+	if (way->mark)
+		write_mark(p, frame + ETH_HLEN);
 	if (way->path)
 		return send(skb, p, way, p->destination.vni, action);
 	write_macs(frame, p, way);
@@ -75,8 +79,8 @@ inline_always bool tenant_answer(struct __sk_buff *skb, struct packet *p, struct
 	return true;
 }
 
-inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
-				struct way *way, enum verdict verdict)
+inline_always int tenant_carry_out(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
+				   struct way *way, enum verdict verdict)
 {
 	__u32 length = skb->len;
 	int action = TC_DROP;
@@ -95,8 +99,24 @@ inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const s
 	default:
 		break;
 	}
+	if (!done)
+		action = TC_DROP;
+	if (action == TC_DROP)
+		take_back(p, way);
 	count(done ? verdict : refusal(skb), length);
-	return done ? action : TC_DROP;
+	return action;
+}
+
+inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
+				struct way *way, enum verdict verdict)
+{
+	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
+		account(p, way);
+		leave(way, verdict);
+		steps.call(skb, STEP_METER);
+		verdict = KERNEL_REFUSED;
+	}
+	return tenant_carry_out(skb, p, eni, way, verdict);
 }
 
 int tenant_ingress(struct __sk_buff *skb)
@@ -114,8 +134,8 @@ int tenant_ingress(struct __sk_buff *skb)
 	if (eni && verdict == NEXT)
 		verdict = tenant_decide(skb, p, eni, &way);
 	if (verdict == JUDGE) {
-		leave(&way);
-		judges.call(skb, STEP_JUDGE);
+		leave(&way, verdict);
+		steps.call(skb, STEP_JUDGE);
 		verdict = KERNEL_REFUSED;
 	}
 	return tenant_finish(skb, p, eni, &way, verdict);
@@ -128,7 +148,7 @@ int tenant_judge(struct __sk_buff *skb)
 
 	if (scratch) {
 		judge_packet(scratch);
-		judges.call(skb, STEP_SETTLE);
+		steps.call(skb, STEP_SETTLE);
 	}
 	count(KERNEL_REFUSED, 0);
 	return TC_DROP;
@@ -153,6 +173,19 @@ int tenant_settle(struct __sk_buff *skb)
 	return tenant_finish(skb, p, eni, &way, verdict);
 }
 
+int tenant_meter(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct way way = {};
+
+	if (!scratch)
+		return TC_DROP;
+	take_up(scratch, &way);
+	return tenant_carry_out(skb, (struct packet *)scratch->packet, NULL, &way,
+				meter(scratch, &way, true));
+}
+
 #ifdef WITH_XDP
 inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struct way *way)
 {
@@ -163,6 +196,8 @@ inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struc
 		return XDP_PASS;
 	if (way->routed)
 		write_hop_limit(p, frame + ETH_HLEN);
+	if (way->mark)
+		write_mark(p, frame + ETH_HLEN);
 	if (!way->path) {
 		write_macs(frame, p, way);
 		return bpf_redirect(way->target.link, 0);
@@ -175,27 +210,39 @@ inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struc
 	return bpf_redirect(way->path->ifindex, 0);
 }
 
+inline_always int tenant_xdp_carry_out(struct xdp_md *xdp, struct packet *p, struct way *way,
+				       enum verdict verdict)
+{
+	__u32 length = p->length;
+	int action = XDP_DROP;
+
+	if (action_of(verdict) != ACTION_DROP) {
+		action = tenant_xdp_forward(xdp, p, way);
+		if (action != XDP_REDIRECT)
+			verdict = KERNEL_REFUSED;
+	}
+	if (action == XDP_REDIRECT)
+		account(p, way);
+	else
+		take_back(p, way);
+	count(verdict, length);
+	return action;
+}
+
 /* What XDP can carry out itself; everything else goes on to TC, untouched and uncounted. */
 inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct way *way,
 				    enum verdict verdict)
 {
-	__u32 length = p->length;
-	int action;
-
-	if (action_of(verdict) == ACTION_DROP) {
-		count(verdict, length);
-		return XDP_DROP;
-	}
-	if (verdict != SENT && !(verdict == DELIVERED && way->target.flags & TARGET_FLAG_XDP))
+	if (verdict != SENT && !(verdict == DELIVERED && way->target.flags & TARGET_FLAG_XDP) &&
+	    action_of(verdict) != ACTION_DROP)
 		return XDP_PASS;
-	action = tenant_xdp_forward(xdp, p, way);
-	if (action == XDP_REDIRECT) {
-		count(verdict, length);
+	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
-	} else if (action == XDP_ABORTED) {
-		count(KERNEL_REFUSED, length);
+		leave(way, verdict);
+		steps_xdp.call(xdp, STEP_METER);
+		verdict = KERNEL_REFUSED;
 	}
-	return action;
+	return tenant_xdp_carry_out(xdp, p, way, verdict);
 }
 
 int tenant_xdp(struct xdp_md *xdp)
@@ -213,8 +260,8 @@ int tenant_xdp(struct xdp_md *xdp)
 	if (verdict == NEXT)
 		verdict = tenant_decide(xdp, p, eni, &way);
 	if (verdict == JUDGE) {
-		leave(&way);
-		judges_xdp.call(xdp, STEP_JUDGE);
+		leave(&way, verdict);
+		steps_xdp.call(xdp, STEP_JUDGE);
 		verdict = KERNEL_REFUSED;
 	}
 	return tenant_xdp_finish(xdp, p, &way, verdict);
@@ -227,7 +274,7 @@ int tenant_judge_xdp(struct xdp_md *xdp)
 
 	if (scratch) {
 		judge_packet(scratch);
-		judges_xdp.call(xdp, STEP_SETTLE);
+		steps_xdp.call(xdp, STEP_SETTLE);
 	}
 	count(KERNEL_REFUSED, 0);
 	return XDP_DROP;
@@ -249,5 +296,18 @@ int tenant_settle_xdp(struct xdp_md *xdp)
 	if (verdict == NEXT)
 		verdict = find_way(xdp, p, &way);
 	return tenant_xdp_finish(xdp, p, &way, verdict);
+}
+
+int tenant_meter_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct way way = {};
+
+	if (!scratch)
+		return XDP_DROP;
+	take_up(scratch, &way);
+	return tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way,
+				    meter(scratch, &way, false));
 }
 #endif

@@ -59,6 +59,7 @@ inline_always enum verdict tenant_decide(void *ctx, struct packet *p, const stru
 	enum verdict verdict;
 
 	p->source.vni = p->destination.vni = eni->vni;
+	way->limit = eni->limit;
 	if (!same_mac(p->source_mac, eni->mac))
 		return SPOOFED;
 	if (p->kind != FRAME_IP)

@@ -22,6 +22,7 @@
 #include "quota.h"
 #include "fragment.h"
 #include "judge.h"
+#include "meter.h"
 #include "vxlan.h"
 #include "fabric.h"
 #include "frame.h"
@@ -31,10 +32,10 @@
 
 #define HANDOVER_MAGIC 0x63697075
 
-/* Where the hooks' second and third programs are. */
-BPF_PROG_ARRAY(judges, STEPS);
+/* Where the hooks' further programs are. */
+BPF_PROG_ARRAY(steps, STEPS);
 #ifdef WITH_XDP
-BPF_PROG_ARRAY(judges_xdp, STEPS);
+BPF_PROG_ARRAY(steps_xdp, STEPS);
 #endif
 
 _Static_assert(sizeof(((struct scratch *)0)->outer) >= sizeof(struct outer), "outer");
@@ -75,6 +76,7 @@ inline_always enum verdict uplink_parse(struct __sk_buff *skb, struct packet *p,
 		if (verdict != RUNT || !pull_more(skb))
 			break;
 	}
+	count_segments(skb, p);
 	return verdict;
 }
 
@@ -112,6 +114,8 @@ inline_always bool write_inner(void *frame, void *end, struct packet *p, const s
 	tos = combine_ecn(p->tos, outer_tos);
 	if (p->kind == FRAME_IP && tos != p->tos)
 		write_tos(p, eth + 1, tos);
+	if (way->mark)
+		write_mark(p, eth + 1);
 	return true;
 }
 
@@ -169,23 +173,38 @@ inline_always __u32 inner_bytes(__u32 length)
 	return length < OUTER_BYTES ? 0 : length - OUTER_BYTES;
 }
 
-inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const struct outer *o,
-				struct way *way, enum verdict verdict)
+inline_always int uplink_carry_out(struct __sk_buff *skb, struct packet *p, const struct outer *o,
+				   struct way *way, enum verdict verdict)
 {
 	__u32 length = inner_bytes(skb->len);
 	int action = TC_DROP;
 
-	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
-	if (verdict == DELIVERED && skb->gso_size && p->protocol == IPPROTO_UDP)
-		verdict = GSO_REFUSED;
 	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, p, o, way, verdict, &action)) {
 		verdict = refusal(skb);
 		action = TC_DROP;
 	}
 	if (verdict == DELIVERED)
 		account(p, way);
+	else
+		take_back(p, way);
 	count(verdict, length);
 	return action;
+}
+
+inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const struct outer *o,
+				struct way *way, enum verdict verdict)
+{
+	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
+	if (verdict == DELIVERED && skb->gso_size && p->protocol == IPPROTO_UDP)
+		verdict = GSO_REFUSED;
+	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
+		account(p, way);
+		leave(way, verdict);
+		leave_outer(o);
+		steps.call(skb, STEP_METER);
+		verdict = KERNEL_REFUSED;
+	}
+	return uplink_carry_out(skb, p, o, way, verdict);
 }
 
 int uplink_ingress(struct __sk_buff *skb)
@@ -216,9 +235,9 @@ int uplink_ingress(struct __sk_buff *skb)
 	if (verdict == NEXT)
 		verdict = fabric_decide(skb, p, &o, &way);
 	if (verdict == JUDGE) {
-		leave(&way);
+		leave(&way, verdict);
 		leave_outer(&o);
-		judges.call(skb, STEP_JUDGE);
+		steps.call(skb, STEP_JUDGE);
 		verdict = KERNEL_REFUSED;
 	}
 	return uplink_finish(skb, p, &o, &way, verdict);
@@ -231,7 +250,7 @@ int uplink_judge(struct __sk_buff *skb)
 
 	if (scratch) {
 		judge_packet(scratch);
-		judges.call(skb, STEP_SETTLE);
+		steps.call(skb, STEP_SETTLE);
 	}
 	count(KERNEL_REFUSED, 0);
 	return TC_DROP;
@@ -257,6 +276,21 @@ int uplink_settle(struct __sk_buff *skb)
 	return uplink_finish(skb, p, &o, &way, verdict);
 }
 
+int uplink_meter(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct way way = {};
+	struct outer o;
+
+	if (!scratch)
+		return TC_DROP;
+	o = *(struct outer *)scratch->outer;
+	take_up(scratch, &way);
+	return uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way,
+				meter(scratch, &way, false));
+}
+
 int uplink_egress(struct __sk_buff *skb)
 {
 	if (skb->ingress_ifindex && skb->cb[0] == LEARN_MARK)
@@ -276,47 +310,58 @@ inline_always int hand_over(struct xdp_md *xdp, const struct packet *p, const st
 	note->ifindex = way->target.link;
 	note->flags = way->target.flags;
 	note->eni = way->target.eni;
-	count(HANDED_OVER, p->length);
-	account(p, way);
 	return XDP_PASS;
 }
 
 inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const struct outer *o,
 				     struct way *way)
 {
-	bool redirect = way->target.flags & TARGET_FLAG_XDP;
-
-	if (!redirect && bpf_xdp_adjust_meta(xdp, -(int)sizeof(struct handover)))
-		return XDP_PASS;
 	if (bpf_xdp_adjust_head(xdp, OUTER_BYTES))
 		return XDP_ABORTED;
 	if (!write_inner((void *)(long)xdp->data, (void *)(long)xdp->data_end, p, way, o->tos))
 		return XDP_ABORTED;
-	if (!redirect)
+	if (!(way->target.flags & TARGET_FLAG_XDP))
 		return hand_over(xdp, p, way);
 	return bpf_redirect(way->target.link, 0);
+}
+
+inline_always int uplink_xdp_carry_out(struct xdp_md *xdp, struct packet *p, const struct outer *o,
+				       struct way *way, enum verdict verdict, __u32 length)
+{
+	int action = XDP_DROP;
+
+	if (verdict == DELIVERED) {
+		action = uplink_xdp_deliver(xdp, p, o, way);
+		if (action == XDP_ABORTED)
+			verdict = KERNEL_REFUSED;
+		else if (action == XDP_PASS)
+			verdict = HANDED_OVER;
+	}
+	if (verdict == DELIVERED || verdict == HANDED_OVER)
+		account(p, way);
+	else
+		take_back(p, way);
+	count(verdict, length);
+	return action;
 }
 
 /* What is delivered or dropped ends here; all else goes on to TC, untouched and uncounted. */
 inline_always int uplink_xdp_finish(struct xdp_md *xdp, struct packet *p, const struct outer *o,
 				    struct way *way, enum verdict verdict, __u32 length)
 {
-	int action;
-
-	if (action_of(verdict) == ACTION_DROP) {
-		count(verdict, length);
-		return XDP_DROP;
-	}
-	if (verdict != DELIVERED)
+	if (verdict != DELIVERED && action_of(verdict) != ACTION_DROP)
 		return XDP_PASS;
-	action = uplink_xdp_deliver(xdp, p, o, way);
-	if (action == XDP_ABORTED) {
-		count(KERNEL_REFUSED, length);
-	} else if (action == XDP_REDIRECT) {
-		count(DELIVERED, length);
+	if (verdict == DELIVERED && !(way->target.flags & TARGET_FLAG_XDP) &&
+	    bpf_xdp_adjust_meta(xdp, -(int)sizeof(struct handover)))
+		return XDP_PASS;
+	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
+		leave(way, verdict);
+		leave_outer(o);
+		steps_xdp.call(xdp, STEP_METER);
+		verdict = KERNEL_REFUSED;
 	}
-	return action;
+	return uplink_xdp_carry_out(xdp, p, o, way, verdict, length);
 }
 
 int uplink_xdp(struct xdp_md *xdp)
@@ -336,9 +381,9 @@ int uplink_xdp(struct xdp_md *xdp)
 	if (verdict == NEXT)
 		verdict = fabric_decide(xdp, p, &o, &way);
 	if (verdict == JUDGE) {
-		leave(&way);
+		leave(&way, verdict);
 		leave_outer(&o);
-		judges_xdp.call(xdp, STEP_JUDGE);
+		steps_xdp.call(xdp, STEP_JUDGE);
 		verdict = KERNEL_REFUSED;
 	}
 	return uplink_xdp_finish(xdp, p, &o, &way, verdict, inner_bytes(length));
@@ -351,7 +396,7 @@ int uplink_judge_xdp(struct xdp_md *xdp)
 
 	if (scratch) {
 		judge_packet(scratch);
-		judges_xdp.call(xdp, STEP_SETTLE);
+		steps_xdp.call(xdp, STEP_SETTLE);
 	}
 	count(KERNEL_REFUSED, 0);
 	return XDP_DROP;
@@ -375,5 +420,21 @@ int uplink_settle_xdp(struct xdp_md *xdp)
 	if (verdict == NEXT)
 		verdict = find_way(xdp, p, &way);
 	return uplink_xdp_finish(xdp, p, &o, &way, verdict, p->length);
+}
+
+int uplink_meter_xdp(struct xdp_md *xdp)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct packet *p;
+	struct way way = {};
+	struct outer o;
+
+	if (!scratch)
+		return XDP_DROP;
+	p = (struct packet *)scratch->packet;
+	o = *(struct outer *)scratch->outer;
+	take_up(scratch, &way);
+	return uplink_xdp_carry_out(xdp, p, &o, &way, meter(scratch, &way, false), p->length);
 }
 #endif

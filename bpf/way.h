@@ -18,12 +18,20 @@ struct way {
 	struct path *path;	/* to a remote host; NULL: local */
 	__u64 hop_destination;	/* as in struct next_hop; 0: ask the kernel */
 	__u64 hop_source;
+	__u64 now;		/* coarse clock, if it was read; else 0 */
+	__u64 departure_ns;	/* when it may leave; 0: at once */
 	struct session *session; /* of a packet under policy; NULL: it has none */
 	__u32 path_index;
 	__u32 sender;		/* which end of its session sent the packet */
 	__u32 rules[2];		/* numbers of those that let it pass, 0 for none */
+	__u32 limit;		/* number of the first limit on what its sender sends, or 0 */
 	__u32 mtu;		/* biggest IP packet of a tenant that fits */
 	__u8 routed;		/* the tenant sent it to its gateway */
+	__u8 mark;		/* tell the receiver of congestion */
+	__u8 remote;		/* it has a path */
+	__u8 policed;		/* it has a session: that of the flow in the scratch */
+	__u8 exact;		/* `now` is by the clock that is exact */
+	__u8 accounted;		/* it was counted before they were */
 };
 
 inline_always __u32 outer_bytes(const struct path *path)
@@ -48,12 +56,14 @@ inline_always enum verdict find_path(void *ctx, struct way *way, __u32 index)
 {
 	struct path *path = paths.lookup(&index);
 	struct next_hop *hop = next_hops.lookup(&index);
-	__u64 now = coarse_ns();
+	__u64 now = way->now ? way->now : coarse_ns();
 	__u32 mtu;
 
 	if (!path || !hop || !path->ifindex)
 		return HOST_UNREACHABLE;
 	way->path = path;
+	way->remote = 1;
+	way->now = now;
 	way->path_index = index;
 	if (hop->destination && now - hop->stamp_ns < FRESH_NS) {
 		way->hop_destination = hop->destination;
@@ -88,22 +98,27 @@ inline_always enum verdict find_way(void *ctx, const struct packet *p, struct wa
 	return way->hop_destination ? SENT : SENT_BY_KERNEL;
 }
 
-/* What a hook's first program leaves for its second, and that takes up again. */
-inline_always void leave(const struct way *way)
+/* What a hook's programs leave for the next one, and that takes up again: all but pointers. */
+inline_always void leave(struct way *way, enum verdict verdict)
 {
 	__u32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
 	if (!scratch)
 		return;
-	*(struct target *)scratch->target = way->target;
-	scratch->routed = way->routed;
+	way->path = NULL;
+	way->session = NULL;
+	*(struct way *)scratch->way = *way;
+	scratch->verdict = verdict;
 }
 
 inline_always void take_up(const struct scratch *scratch, struct way *way)
 {
-	way->target = *(const struct target *)scratch->target;
-	way->routed = scratch->routed;
+	*way = *(const struct way *)scratch->way;
+	way->path = way->remote ? paths.lookup(&way->path_index) : NULL;
+	way->session = NULL;
 }
+
+_Static_assert(sizeof(((struct scratch *)0)->way) >= sizeof(struct way), "way");
 
 #endif

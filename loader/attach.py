@@ -72,9 +72,12 @@ class Attachment:
         self.tables.sync(self._rows(model))
 
     def start_counters(self, before: Model, after: Model) -> None:
-        """Rules that are new count from zero, whoever had their numbers before."""
+        """Rules and limits that are new count from zero, whoever had their numbers before."""
         numbers = policy_rows.new_rules(before, after)
         self.tables["rule_counters"].remove_all([abi.u32(number) for number in numbers])
+        known = {limit.number for limit in before.limits.values()}
+        new = {limit.number for limit in after.limits.values()} - known
+        self.tables["limit_counters"].remove_all([abi.u32(number) for number in new])
 
     def _rows(self, model: Model) -> Rows:
         """Its rows, made once though they are first checked and then written."""

@@ -125,7 +125,7 @@ class ProgramOptions(ctypes.Structure):
         ("flags", ctypes.c_uint32),
         ("ifindex", ctypes.c_uint32),
         ("kern_version", ctypes.c_uint32),
-        ("attach", ctypes.c_uint32 * 2),
+        ("attach", ctypes.c_uint32 * 3),
         ("fd_array", ctypes.c_void_p),
         ("func_info", ctypes.c_void_p),
         ("func_info_sizes", ctypes.c_uint32 * 2),

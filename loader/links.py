@@ -14,13 +14,16 @@ from ipaddress import ip_interface
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.records import Link
 
-NEWLINK, GETLINK, NEWADDR, GETADDR, DONE, ERROR = 16, 18, 20, 22, 3, 2
+NEWLINK, GETLINK, NEWADDR, GETADDR, GETQDISC, DONE, ERROR = 16, 18, 20, 22, 38, 3, 2
 REQUEST, DUMP = 1, 0x300
 # linux/if_link.h and linux/if_addr.h
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO = 1, 3, 4, 5, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_QDISC, IFLA_LINKINFO = 1, 3, 4, 5, 6, 18
 IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+TCA_KIND = 1  # linux/rtnetlink.h
+# The queue that lets a packet leave when it is told to, and one that has a queue for each of the device's.
+FQ, MULTIQUEUE = "fq", "mq"
 TYPE_MASK = 0x3FFF
 
 Attributes = dict[int, bytes]
@@ -66,12 +69,31 @@ def _link(ifindex: int, attributes: Attributes, networks: list[str]) -> Link:
         kind=_kind(attributes),
         peer_elsewhere=IFLA_LINK_NETNSID in attributes,
         networks=tuple(ip_interface(network) for network in networks),
+        paced=_is_paced(ifindex, _text(attributes.get(IFLA_QDISC, b""))),
     )
+
+
+def _is_paced(ifindex: int, root: str) -> bool:
+    """Whether the device queues by fq, all its queues if it has several."""
+    if root != MULTIQUEUE:
+        return root == FQ
+    request = struct.pack("=BxxxiIII", 0, ifindex, 0, 0, 0)
+    kinds = [
+        _text(attributes[TCA_KIND])
+        for body, attributes in _dump(GETQDISC, request)
+        if struct.unpack_from("=i", body, 4)[0] == ifindex
+    ]
+    leaves = [kind for kind in kinds if kind not in (MULTIQUEUE, "clsact", "ingress")]
+    return bool(leaves) and set(leaves) == {FQ}
 
 
 def _kind(attributes: Attributes) -> str:
     info = _attributes(attributes.get(IFLA_LINKINFO, b""))
-    return info.get(INFO_KIND, b"").rstrip(b"\0").decode()
+    return _text(info.get(INFO_KIND, b""))
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode()
 
 
 def _dump(kind: int, request: bytes) -> Iterator[tuple[bytes, Attributes]]:
@@ -90,7 +112,7 @@ def _ask(kind: int, request: bytes, flags: int) -> Iterator[tuple[bytes, Attribu
                 if answer == ERROR:
                     code = -struct.unpack_from("=i", body)[0]
                     raise KernelRefused("list the devices", f"netlink error {code}")
-                fixed = 8 if kind == GETADDR else 16
+                fixed = {GETADDR: 8, GETQDISC: 20}.get(kind, 16)
                 yield body[:fixed], _attributes(body[fixed:])
             if not flags:
                 return

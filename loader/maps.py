@@ -7,6 +7,8 @@ hold is table.py's and tables.py's.
 
 import ctypes
 import errno
+import os
+import struct
 from array import array
 from collections.abc import Collection, Iterator, Mapping
 
@@ -103,6 +105,23 @@ def _batch(name: str, tried: str, *arguments: int | bytes, count: int) -> None:
     number = ctypes.c_uint32(count)
     options = libbpf.BatchOptions(sz=ctypes.sizeof(libbpf.BatchOptions))
     call(name, tried, *arguments, ctypes.byref(number), ctypes.byref(options))
+
+
+def wait_for_programs() -> None:
+    """Return when no program runs any more that has read a row of any table before.
+
+    The kernel waits for that after each change of a table of tables.
+    """
+    inner = create("array", "wait_inner", 4, 4, 1, "0")
+    try:
+        outer = create("hash_of_maps", "wait", 4, 4, 1, "BPF_F_NO_PREALLOC", inner)
+        try:
+            number = struct.pack("=I", inner)
+            update(outer, number, number)
+        finally:
+            os.close(outer)
+    finally:
+        os.close(inner)
 
 
 def open_by_id(identity: int) -> int:

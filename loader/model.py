@@ -22,6 +22,7 @@ from cipu_xdp.loader.groups import (
     set_group,
     set_timeouts,
 )
+from cipu_xdp.loader.limits import clear_limit, limits_of, set_limit, without_limits_of
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
 from cipu_xdp.loader.placement import (
     create_eni,
@@ -35,6 +36,7 @@ from cipu_xdp.loader.records import (
     XDP_MODES,
     Address,
     Eni,
+    Limit,
     Link,
     Model,
     Network,
@@ -57,6 +59,7 @@ __all__ = [
     "Address",
     "AddressLike",
     "Eni",
+    "Limit",
     "Link",
     "Model",
     "Network",
@@ -69,6 +72,7 @@ __all__ = [
     "Vpc",
     "add_rule",
     "add_rules",
+    "clear_limit",
     "create_eni",
     "create_group",
     "create_route",
@@ -82,11 +86,13 @@ __all__ = [
     "delete_subnet",
     "delete_vpc",
     "gateway_mac",
+    "limits_of",
     "mac_bytes",
     "mac_text",
     "remove_uplink",
     "set_eni",
     "set_group",
+    "set_limit",
     "set_table_sizes",
     "set_timeouts",
     "set_uplink",
@@ -140,7 +146,7 @@ def create_vpc(model: Model, name: str, vni: int) -> Model:
 
 
 def delete_vpc(model: Model, name: str) -> Model:
-    """Remove an empty VPC that no other VPC has a route to. Raises BadInput."""
+    """Remove an empty VPC that no other VPC has a route to, and its limits. Raises BadInput."""
     with trying(f"delete the VPC {name}"):
         rules.find_vpc(model, name)
         subnets = [f"the subnet {s.cidr}" for s in model.subnets.values() if s.vpc == name]
@@ -152,7 +158,8 @@ def delete_vpc(model: Model, name: str) -> Model:
         ]
         groups = [f"the security group {g.name}" for g in model.groups.values() if g.vpc == name]
         rules.unreferenced([*enis, *routes, *groups, *subnets], "Delete these first.")
-        return replace(model, vpcs=removed(model.vpcs, name))
+        without = without_limits_of(model, "vpc", name)
+        return replace(without, vpcs=removed(model.vpcs, name))
 
 
 def create_subnet(

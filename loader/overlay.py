@@ -3,7 +3,7 @@
 
 One direction: verb, model (validated), store, rows, tables, hooks. How that is
 made all or nothing is instance.py's; this says what each verb means, and so do
-overlay_enis, overlay_groups and overlay_sessions for their nouns.
+overlay_enis, overlay_groups, overlay_sessions and overlay_limits for their nouns.
 """
 
 import os
@@ -18,12 +18,13 @@ from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.overlay_base import Answer
 from cipu_xdp.loader.overlay_enis import EniVerbs
 from cipu_xdp.loader.overlay_groups import GroupVerbs
+from cipu_xdp.loader.overlay_limits import LimitVerbs
 from cipu_xdp.loader.overlay_sessions import SessionVerbs
 
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
 
 
-class Overlay(EniVerbs, GroupVerbs, SessionVerbs):
+class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs):
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has

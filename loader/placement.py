@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cipu_xdp.loader import parse, rules
+from cipu_xdp.loader.limits import without_limits_of
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
 from cipu_xdp.loader.records import (
     ENI_HOOKS,
@@ -87,7 +88,7 @@ def set_eni(
 
 
 def delete_eni(model: Model, name: str) -> Model:
-    """Remove an ENI that no route leads to. Raises BadInput."""
+    """Remove an ENI that no route leads to, and its limits. Raises BadInput."""
     with trying(f"delete the ENI {name}"):
         rules.find_eni(model, name)
         routes = [
@@ -96,7 +97,8 @@ def delete_eni(model: Model, name: str) -> Model:
             if (route.kind, route.target) == ("eni", name)
         ]
         rules.unreferenced(routes, "Delete these first.")
-        return _with_paths(replace(model, enis=removed(model.enis, name)))
+        without = without_limits_of(model, "eni", name)
+        return _with_paths(replace(without, enis=removed(model.enis, name)))
 
 
 def create_route(

@@ -15,15 +15,15 @@ from cipu_xdp.loader.compiler import Code
 from cipu_xdp.loader.tables import Tables
 
 TC, XDP = "tc", "xdp"
-ARRAYS = {TC: "judges", XDP: "judges_xdp"}
+ARRAYS = {TC: "steps", XDP: "steps_xdp"}
 # What a hook's first program calls, and where it looks for it.
-NEXT = {"judge": "STEP_JUDGE", "settle": "STEP_SETTLE"}
+NEXT = {"judge": "STEP_JUDGE", "settle": "STEP_SETTLE", "meter": "STEP_METER"}
 
 
 class Programs:
     """The loaded programs of one hook file; they live while this object or a pin does.
 
-    `fds` has the programs and the arrays (judges, judges_xdp) by which a hook's
+    `fds` has the programs and the arrays (steps, steps_xdp) by which a hook's
     first program finds the next ones: whoever keeps the first keeps those.
     """
 

@@ -24,6 +24,8 @@ Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 SubnetKey = tuple[str, Network]
 RouteKey = tuple[str, Network]
+# Scope, name and direction.
+LimitKey = tuple[str, str, str]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -35,6 +37,7 @@ ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
 RULE_DIRECTIONS = ("ingress", "egress")
 RULE_ACTIONS = ("allow", "deny")
 ESTABLISHED = ("cut", "keep")
+LIMIT_SCOPES = ("eni", "vpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,29 @@ class SecurityGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How much an ENI, or the ENIs of a VPC on this host together, may send or receive.
+
+    `scope` says whose it is: an "eni" or a "vpc", of that `name`; `number` is its
+    row in the datapath. Rates are in bits and packets a second, bursts and
+    credit in bytes or packets; of bursts and credit None means the recommended.
+    """
+
+    scope: str
+    name: str
+    direction: str
+    number: int
+    rate_bps: int | None = None
+    burst_bytes: int | None = None
+    ceil_bps: int | None = None
+    credit_bytes: int | None = None
+    pps: int | None = None
+    burst_packets: int | None = None
+    ecn: bool = False
+    shape: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where a prefix of a VPC goes; `target` names an ENI, a VTEP or a VPC, as `kind` says."""
 
@@ -131,7 +157,8 @@ class Link:
     """What the kernel says of a device: the part of the host that rows depend on.
 
     `peer_elsewhere` is true for a veth whose far end is in another network
-    namespace; `networks` are the device's own addresses with their prefixes.
+    namespace; `networks` are the device's own addresses with their prefixes;
+    `paced` is true where an fq queue lets packets leave when they are told to.
     """
 
     ifindex: int
@@ -140,6 +167,7 @@ class Link:
     kind: str = ""
     peer_elsewhere: bool = False
     networks: tuple[Interface, ...] = ()
+    paced: bool = False
 
 
 def frozen(mapping: Mapping[Key, Value]) -> Mapping[Key, Value]:
@@ -174,6 +202,7 @@ class Model:
     table_sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     groups: Mapping[str, SecurityGroup] = field(default_factory=lambda: MappingProxyType({}))
     timeouts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    limits: Mapping[LimitKey, Limit] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 
-from cipu_xdp.loader import abi, policy_rows
+from cipu_xdp.loader import abi, limit_rows, policy_rows
 from cipu_xdp.loader.records import (
     Address,
     Eni,
@@ -48,6 +48,7 @@ def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Mapping[bytes, by
         "routes": _routes(view),
         "vteps": _vteps(view),
         "paths": _paths(view),
+        "limits": limit_rows.rows(model),
         **policy_rows.rows(model),
     }
 
@@ -109,6 +110,7 @@ def _enis(view: _View) -> Rows:
             number=eni.number,
             flags=_eni_flags(eni),
             mac=mac_bytes(eni.mac),
+            limit=limit_rows.first(view.model, eni, "egress"),
             gateway_ipv4=_gateway(view, eni, 4),
             gateway_ipv6=_gateway(view, eni, 6),
         )
@@ -180,23 +182,26 @@ def _paths(view: _View) -> Rows:
 
 
 def _path_flags(link: Link) -> int:
-    return abi.number("PATH_FLAG_VETH") if link.kind == "veth" else 0
+    flags = abi.number("PATH_FLAG_VETH") if link.kind == "veth" else 0
+    return flags | (abi.number("PATH_FLAG_PACED") if link.paced else 0)
 
 
 def _eni_target(view: _View, eni: Eni, member: int = 0) -> bytes:
     """Where the ENI is; `member` is said of its own addresses, not of prefixes routed to it."""
     if eni.host is not None:
-        kind, flags, link = "TARGET_REMOTE", 0, view.path_to(eni.host)
+        kind, flags, link, limit = "TARGET_REMOTE", 0, view.path_to(eni.host), 0
     else:
         device = view.links.get(eni.dev or "")
         kind, flags = "TARGET_LOCAL", _local_flags(eni, device)
         link = device.ifindex if device else 0
+        limit = limit_rows.first(view.model, eni, "ingress")
     return abi.record("target").pack(
         kind=abi.number(kind),
         flags=flags | member,
         mac=mac_bytes(eni.mac),
         link=link,
         eni=eni.number,
+        limit=limit,
     )
 
 

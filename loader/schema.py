@@ -3,20 +3,20 @@
 
 The constraints repeat what the model already keeps, so that a state that
 breaks a rule cannot be stored by mistake. Those of security groups are in
-schema_groups, files and transactions are store's.
+schema_groups, those of limits in schema_limits, files and transactions are store's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from cipu_xdp.loader import schema_groups
+from cipu_xdp.loader import schema_groups, schema_limits
 from cipu_xdp.loader.records import Address, Eni, Model, Route, Subnet, Uplink, Vpc, frozen
 from cipu_xdp.loader.relations import Relation, Row, lacking
 
 # "cipu" in the file's header: tells a store from any other SQLite file.
 APPLICATION_ID = 0x63697075
-SCHEMA = 2
+SCHEMA = 3
 
 # What schema 1 was. References are checked at the end of a transaction,
 # because a changed row is deleted and inserted again.
@@ -76,6 +76,7 @@ FIRST = (
 # What makes of the store of one schema that of the next, in the same transaction.
 UPGRADES: Mapping[int, tuple[str, ...]] = {
     1: (*schema_groups.CREATE, "PRAGMA user_version = 2"),
+    2: (*schema_limits.CREATE, "PRAGMA user_version = 3"),
 }
 CREATE = (*FIRST, *(statement for age in sorted(UPGRADES) for statement in UPGRADES[age]))
 
@@ -91,6 +92,7 @@ RELATIONS = (
     Relation("routes", ("vpc", "prefix", "kind", "eni", "host", "peer"), 2),
     Relation("table_sizes", ("name", "entries"), 1),
     *schema_groups.RELATIONS,
+    *schema_limits.RELATIONS,
 )
 ROUTE_TARGETS = ("eni", "host", "vpc")
 
@@ -118,6 +120,7 @@ def differing_rows(model: Model, other: Model) -> dict[str, set[Row]]:
         "table_sizes": set(lacking(model.table_sizes, other.table_sizes).items()),
         "rules": set(schema_groups.rule_rows(groups, other.groups)),
         "timeouts": set(lacking(model.timeouts, other.timeouts).items()),
+        "limits": schema_limits.limit_rows(lacking(model.limits, other.limits).values()),
         **schema_groups.group_rows(groups.values()),
     }
 
@@ -142,6 +145,7 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
         table_sizes=frozen(dict(relations["table_sizes"])),
         groups=schema_groups.groups_of(relations),
         timeouts=frozen(dict(relations["timeouts"])),
+        limits=schema_limits.limits_of(relations),
     )
 
 

@@ -30,9 +30,9 @@ def end(tables: "Tables", before: Model, after: Model) -> None:
     """After the tables are written: the sessions of who is no longer where it was."""
     gone, places = _lost(before, after)
     if gone or places:
-        from cipu_xdp.loader import sessions
+        from cipu_xdp.loader import maps, sessions
 
-        tables["rule_sets"].wait_for_programs()
+        maps.wait_for_programs()
         sessions.flush(tables, [_test(gone, places)])
 
 

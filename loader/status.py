@@ -109,12 +109,13 @@ def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
     wanted = rows.rows(model, attachment.links)
     for name in WRITTEN:
         table = attachment.tables[name]
+        entries = len(attachment.tables.rows(name))
         yield {
             "name": name,
             "kind": table.declaration.kind,
-            "entries": len(table.rows()),
+            "entries": entries,
             "max_entries": table.capacity,
-            "in_line": table.holds(wanted[name]),
+            "in_line": attachment.tables.holds(name, wanted[name]),
         }
 
 

@@ -129,11 +129,6 @@ class Table:
             return {key: value for key, value in self.items() if any(value)}
         return dict(self.items())
 
-    def holds(self, wanted: Mapping[bytes, bytes]) -> bool:
-        """Whether it has these rows and no others; a table in it is known by its key."""
-        have = self.rows()
-        return have.keys() == wanted.keys() if self.declaration.nested else have == wanted
-
     def _value_size(self) -> int:
         size = self.declaration.value_size
         return (size + 7) // 8 * 8 * kernel.cpus() if self.declaration.per_cpu else size
@@ -204,21 +199,6 @@ class Table:
         else:
             for key in keys:
                 maps.delete(self.fd, key)
-
-    def wait_for_programs(self) -> None:
-        """Return when no program runs any more that has read a row of any table before.
-
-        The kernel waits for that after each change of a table of tables: this
-        puts a table back where it is.
-        """
-        key, number = next(self.items(), (b"", b""))
-        if not key:
-            return
-        fd = maps.open_by_id(int.from_bytes(number, "little"))
-        try:
-            maps.update(self.fd, key, abi.u32(fd))
-        finally:
-            os.close(fd)
 
 
 def _parts(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -12,13 +12,13 @@ import os
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from cipu_xdp.loader import abi, kernel, maps
+from cipu_xdp.loader import abi, kernel, limit_table, maps
 from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
 from cipu_xdp.loader.table import Table, declarations, layout
 
 # A row may name rows of the tables before it.
 WRITTEN = (
-    "devices", "vpcs", "paths", "vteps", "rule_sets", "members", "timeouts", "policies",
+    "devices", "vpcs", "paths", "vteps", "rule_sets", "members", "timeouts", "limits", "policies",
     "addresses", "routes", "enis",
 )  # fmt: skip
 # What leads packets to a policy, and goes before it does.
@@ -27,7 +27,10 @@ LEADING = ("enis", "routes", "addresses")
 FILLED = ("rule_counters", "sessions", "owners", "rings", "fragments")
 SIZED = (*WRITTEN, *FILLED)
 # These have so many rows for each that another has.
-AS_BIG_AS = {"next_hops": ("paths", 1), "slots": ("sessions", 2)}
+AS_BIG_AS = {
+    "next_hops": ("paths", 1), "slots": ("sessions", 2), "spents": ("limits", 1),
+    "limit_counters": ("limits", 1),
+}  # fmt: skip
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 
@@ -153,7 +156,7 @@ class Tables:
         leaves every group is a member of none before: no session is stamped
         with a generation that did not judge it.
         """
-        have = {name: self[name].rows() for name in WRITTEN}
+        have = {name: self.rows(name) for name in WRITTEN}
         gone = {name: have[name].keys() - wanted[name].keys() for name in WRITTEN}
         rows = {name: _changed(wanted[name], have[name]) for name in WRITTEN if name != "rule_sets"}
         rows["members"] |= dict.fromkeys(gone["members"], abi.record("membership").pack())
@@ -179,6 +182,9 @@ class Tables:
         if name == "paths":
             # A path that leads elsewhere now must not use the next hop of what it was.
             self["next_hops"].remove_all(rows.keys())
+        if name == "limits":
+            limit_table.replace(self[name], self["spents"], rows)
+            return
         if name != "devices":
             self[name].put_all(rows.items())
             return
@@ -192,8 +198,8 @@ class Tables:
 
     def _remove(self, gone: Mapping[str, Set[bytes]]) -> None:
         """Remove what nothing leads to any more, when no packet is on its way through it."""
-        if gone["policies"] or gone["rule_sets"]:
-            self["rule_sets"].wait_for_programs()
+        if gone["policies"] or gone["rule_sets"] or gone["limits"]:
+            maps.wait_for_programs()
         for name in reversed(WRITTEN):
             if name not in LEADING:
                 self[name].remove_all(gone[name])
@@ -213,6 +219,16 @@ class Tables:
         for name in ("rings", "fragments"):
             self[name].remove_all([key for key in self[name].walk() if key[:4] in spent])
         self["owners"].remove_all(spent)
+
+    def rows(self, name: str) -> dict[bytes, bytes]:
+        """The rows of a table, as far as they follow from a model."""
+        return limit_table.current(self[name]) if name == "limits" else self[name].rows()
+
+    def holds(self, name: str, wanted: Mapping[bytes, bytes]) -> bool:
+        """Whether a table has these rows and no others; a table in it is known by its key."""
+        have = self.rows(name)
+        nested = self[name].declaration.nested
+        return have.keys() == wanted.keys() if nested else have == wanted
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every verdict, summed over the CPUs."""

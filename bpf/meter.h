@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * meter: do the limits of its sender, its receiver and their VPCs let a packet
+ * go, now or a little later? The first of them is charged at once; the others
+ * are asked before they are, so that nobody's tokens are held for a packet that
+ * does not go. Who has which limit is Python's matter; the frame is marked and
+ * sent elsewhere.
+ */
+#ifndef CIPU_METER_H
+#define CIPU_METER_H
+
+#define FILL_SHIFT 56
+#define PACE_SHIFT 20
+#define HORIZON_NS 100000000ULL	/* what may wait before a packet that is paced */
+#define WAIT_MAX_NS 2000000000ULL /* and how long it may wait itself: fq gives up after 10 s */
+#define NEVER ~0ULL
+#define CHARGE_TRIES 4
+
+/* Whose limits are asked, in this order. */
+enum limit_place {
+	PLACE_EGRESS,		/* the sender's, then its VPC's */
+	PLACE_INGRESS = 2,	/* the receiver's, then its VPC's */
+	LIMITS_MAX = 4,
+};
+
+/*
+ * What a packet weighs, whom that is asked, and what comes of it. It is in the
+ * scratch, of which the verifier knows nothing: it would follow each value.
+ */
+struct load {
+	__u64 now;
+	__u64 cost[BUCKETS];
+	__u64 wait_ns;
+	__u32 numbers[LIMITS_MAX];	/* of limits; 0: none */
+	__u32 sides[LIMITS_MAX];
+	__u32 refusing_place;
+	__u32 refusing_kind;	/* BUCKETS: nobody refuses */
+	__u8 exact;		/* `now` is; else it may lie up to a tick back */
+	__u8 may_wait;
+	__u8 mark;
+};
+_Static_assert(sizeof(((struct scratch *)0)->load) >= sizeof(struct load), "load");
+
+/* A limit, as it stands for this one packet. */
+struct asked {
+	struct terms *terms;
+	struct spent *spent;
+	__u64 elapsed;
+};
+
+/* (a * b) >> FILL_SHIFT, of which the lower 64 bits. */
+inline_always __u64 product(__u64 a, __u64 b)
+{
+	__u64 a_low = (__u32)a, a_high = a >> 32, b_low = (__u32)b, b_high = b >> 32;
+	__u64 low = a_low * b_low, one = a_low * b_high, other = a_high * b_low;
+	__u64 middle = (low >> 32) + (__u32)one + (__u32)other;
+	__u64 high = a_high * b_high + (one >> 32) + (other >> 32) + (middle >> 32);
+
+	return high << (64 - FILL_SHIFT) | (middle << 32 | (__u32)low) >> FILL_SHIFT;
+}
+
+inline_always struct bucket *bucket_of(struct terms *terms, int kind)
+{
+	return (struct bucket *)terms->buckets + kind;
+}
+
+inline_always __u64 *word_of(struct spent *spent, int kind)
+{
+	return &spent->rate + kind;
+}
+
+/* All that ran in since the beginning. Of it so much is spent, and the rest is there. */
+inline_always __u64 line_of(const struct bucket *b, __u64 elapsed)
+{
+	return b->base + product(elapsed, b->fill);
+}
+
+/* What did not go into a full bucket counts as spent. */
+inline_always __u64 settled(const struct bucket *b, __u64 line, __u64 spent)
+{
+	if ((__s64)(b->floor - spent) > 0)
+		spent = b->floor;
+	if ((__s64)(line - b->depth - spent) > 0)
+		spent = line - b->depth;
+	return spent;
+}
+
+/*
+ * When may it go? A super-packet may be bigger than the bucket: a full one
+ * lets it go, and owes the rest. By a clock that lies back, only what has
+ * plenty left may go.
+ */
+inline_always __u64 wait_of(const struct bucket *b, __u64 line, __u64 spent, __u64 cost,
+			    const struct load *load)
+{
+	__s64 missing = spent + cost - line, before = spent - line;
+	__u64 wait;
+
+	if (missing + (__s64)(load->exact ? 0 : b->mark) <= 0)
+		return 0;
+	if (!load->exact)
+		return NEVER;
+	if (cost > b->depth && spent == line - b->depth)
+		return 0;
+	if (!load->may_wait || !b->pace)
+		return NEVER;
+	if (before > 0 && (__u64)before * b->pace >> PACE_SHIFT > HORIZON_NS)
+		return NEVER;
+	wait = (__u64)missing * b->pace >> PACE_SHIFT;
+	return wait > WAIT_MAX_NS ? NEVER : wait;
+}
+
+inline_always bool admits(const struct asked *asked, int kind, const struct load *load)
+{
+	const struct bucket *b = bucket_of(asked->terms, kind);
+	__u64 line, spent;
+
+	if (!b->depth)
+		return true;
+	line = line_of(b, asked->elapsed);
+	spent = settled(b, line, *(volatile __u64 *)word_of(asked->spent, kind));
+	return wait_of(b, line, spent, load->cost[kind], load) != NEVER;
+}
+
+/* The packet is charged: has it to wait, and is the bucket low? */
+inline_always void note_charge(struct load *load, const struct bucket *b, __u64 line,
+			       __u64 spent, __u64 wait)
+{
+	if (wait > load->wait_ns)
+		load->wait_ns = wait;
+	if ((__s64)(line - spent) < (__s64)b->mark)
+		load->mark = 1;
+}
+
+/*
+ * One word, compared and swapped: no two CPUs spend the same. If others were
+ * faster each time, they have settled the word just now, and it will do to
+ * add to it and to look afterwards.
+ */
+inline_always bool charge(const struct asked *asked, int kind, struct load *load)
+{
+	const struct bucket *b = bucket_of(asked->terms, kind);
+	__u64 *word = word_of(asked->spent, kind), cost = load->cost[kind];
+	__u64 line, before, spent, wait;
+
+	if (!b->depth)
+		return true;
+	line = line_of(b, asked->elapsed);
+#pragma unroll
+	for (int i = 0; i < CHARGE_TRIES; i++) {
+		before = *(volatile __u64 *)word;
+		spent = settled(b, line, before);
+		wait = wait_of(b, line, spent, cost, load);
+		if (wait == NEVER)
+			return false;
+		if (__sync_val_compare_and_swap(word, before, spent + cost) == before) {
+			note_charge(load, b, line, spent + cost, wait);
+			return true;
+		}
+	}
+	spent = __sync_fetch_and_add(word, cost);
+	wait = wait_of(b, line, spent, cost, load);
+	if (wait == NEVER) {
+		__sync_fetch_and_add(word, -cost);
+		return false;
+	}
+	note_charge(load, b, line, spent + cost, wait);
+	return true;
+}
+
+/* Gives back what was charged in the first so many buckets. */
+inline_always void refund(const struct asked *asked, int kinds, const struct load *load)
+{
+#pragma unroll 1
+	for (int kind = 0; kind < BUCKETS && kind < kinds; kind++)
+		if (bucket_of(asked->terms, kind)->depth)
+			__sync_fetch_and_add(word_of(asked->spent, kind), -load->cost[kind]);
+}
+
+/* The kind of bucket that says no; BUCKETS: none does. */
+inline_always int ask_limit(const struct asked *asked, const struct load *load)
+{
+#pragma unroll 1
+	for (int kind = 0; kind < BUCKETS; kind++)
+		if (!admits(asked, kind, load))
+			return kind;
+	return BUCKETS;
+}
+
+/* The same as ask_limit; if one says no, nothing is charged. */
+inline_always int charge_limit(const struct asked *asked, struct load *load)
+{
+#pragma unroll 1
+	for (int kind = 0; kind < BUCKETS; kind++) {
+		if (charge(asked, kind, load))
+			continue;
+		refund(asked, kind, load);
+		return kind;
+	}
+	return BUCKETS;
+}
+
+/* Which of its sides counts, for this packet from now on. False: there is no such row, which cannot be. */
+inline_always bool find_side(struct load *load, int place)
+{
+	__u32 number = load->numbers[place];
+	struct limit *limit = limits.lookup(&number);
+
+	if (limit)
+		load->sides[place] = limit->side;
+	return limit;
+}
+
+/* False: there is none in that place. */
+inline_always bool find_limit(struct asked *asked, const struct load *load, int place)
+{
+	__u32 number = load->numbers[place], side = load->sides[place] & 1;
+	struct limit *limit;
+
+	if (!number)
+		return false;
+	limit = limits.lookup(&number);
+	asked->spent = spents.lookup(&number);
+	if (!limit || !asked->spent)
+		return false;
+	asked->terms = (struct terms *)(limit->sides + side * sizeof(struct terms));
+	/* It may have begun since the clock was read. */
+	asked->elapsed = load->now - asked->terms->since_ns;
+	if ((__s64)asked->elapsed < 0)
+		asked->elapsed = 0;
+	return true;
+}
+
+inline_always void count_limit(const struct load *load, int place)
+{
+	__u32 refusing = load->refusing_kind;
+	__u32 number = load->numbers[place];
+	struct limit_counter *counter = limit_counters.lookup(&number);
+
+	if (!counter)
+		return;
+	if (refusing == BUCKETS) {
+		counter->packets += load->cost[BUCKET_PACKETS];
+		counter->bytes += load->cost[BUCKET_RATE];
+		counter->marked += load->mark ? load->cost[BUCKET_PACKETS] : 0;
+	} else if (refusing == BUCKET_PACKETS) {
+		counter->over_pps_packets += load->cost[BUCKET_PACKETS];
+		counter->over_pps_bytes += load->cost[BUCKET_RATE];
+	} else {
+		counter->over_rate_packets += load->cost[BUCKET_PACKETS];
+		counter->over_rate_bytes += load->cost[BUCKET_RATE];
+	}
+}
+
+inline_always void refuse(struct load *load, int place, int kind)
+{
+	load->refusing_place = place;
+	load->refusing_kind = kind;
+}
+
+/* Asks the limits from that place on. */
+inline_always bool ask_from(struct load *load, int first)
+{
+	struct asked asked;
+	int kind;
+
+#pragma unroll 1
+	for (int place = 0; place < LIMITS_MAX; place++) {
+		if (place < first || !find_limit(&asked, load, place))
+			continue;
+		kind = ask_limit(&asked, load);
+		if (kind == BUCKETS)
+			continue;
+		refuse(load, place, kind);
+		return false;
+	}
+	return true;
+}
+
+/* Gives back what was charged in the places before that one. */
+inline_always void refund_before(const struct load *load, int last)
+{
+	struct asked asked;
+
+#pragma unroll 1
+	for (int place = 0; place < LIMITS_MAX && place < last; place++)
+		if (find_limit(&asked, load, place))
+			refund(&asked, BUCKETS, load);
+}
+
+/* All limits are charged, or none is. */
+inline_always bool charge_all(struct load *load)
+{
+	bool first = true;
+	struct asked asked;
+	int kind;
+
+	load->wait_ns = 0;
+	load->mark = 0;
+	load->refusing_kind = BUCKETS;
+#pragma unroll 1
+	for (int place = 0; place < LIMITS_MAX; place++) {
+		if (!find_limit(&asked, load, place))
+			continue;
+		kind = charge_limit(&asked, load);
+		if (kind != BUCKETS)
+			refuse(load, place, kind);
+		if (kind != BUCKETS || (first && !ask_from(load, place + 1))) {
+			refund_before(load, kind != BUCKETS ? place : place + 1);
+			return false;
+		}
+		first = false;
+	}
+	return true;
+}
+
+/* A clock read already will do if there is plenty left: to read one costs as much as all the rest. */
+inline_always bool charge_by_clocks(struct load *load, const struct way *way)
+{
+	load->now = way->now;
+	load->exact = way->exact;
+#pragma unroll 1
+	for (int clock = 0; clock < 2; clock++) {
+		if (load->now && charge_all(load))
+			return true;
+		if (load->exact)
+			return false;
+		load->now = bpf_ktime_get_ns();
+		load->exact = 1;
+	}
+	return false;
+}
+
+/* A super-packet weighs what its segments weigh, headers and all. */
+inline_always void weigh(struct load *load, const struct packet *p)
+{
+	__u64 more = p->segments > 1 ? p->segments - 1 : 0;
+
+	load->cost[BUCKET_RATE] = load->cost[BUCKET_CEIL] = p->length + more * p->headers;
+	load->cost[BUCKET_PACKETS] = 1 + more;
+}
+
+/* The limit of an ENI or VPC, and that of the VPC behind an ENI's. */
+inline_always bool enter_limits(struct load *load, int place, __u32 number)
+{
+#pragma unroll
+	for (int i = place; i < place + 2; i++) {
+		struct asked asked;
+
+		load->numbers[i] = number;
+		if (!number)
+			continue;
+		if (!find_side(load, i) || !find_limit(&asked, load, i))
+			return false;
+		number = asked.terms->next;
+	}
+	return true;
+}
+
+inline_always bool speaks_ecn(const struct packet *p)
+{
+	__u8 ecn = p->tos & ECN_MASK;
+
+	return ecn == ECN_ECT0 || ecn == ECN_ECT1;
+}
+
+inline_always enum verdict refusal_of(const struct load *load)
+{
+	count_limit(load, load->refusing_place & (LIMITS_MAX - 1));
+	if (load->refusing_place < PLACE_INGRESS)
+		return load->refusing_kind == BUCKET_PACKETS ? EGRESS_OVER_PPS : EGRESS_OVER_RATE;
+	return load->refusing_kind == BUCKET_PACKETS ? INGRESS_OVER_PPS : INGRESS_OVER_RATE;
+}
+
+/* It is to be delivered or sent, and there are limits that have not been asked. */
+inline_always bool is_to_be_metered(const struct way *way, enum verdict verdict)
+{
+	enum action action = action_of(verdict);
+
+	return (way->limit | way->target.limit) &&
+	       (action == ACTION_DELIVER || action == ACTION_SEND);
+}
+
+/*
+ * Most packets have one limit, of one bucket, with plenty left: they are
+ * charged at once. False: nothing is charged, and all is left to `meter`.
+ */
+inline_always bool meter_at_once(struct packet *p, struct way *way)
+{
+	struct load *load = (struct load *)scratch_of(p)->load;
+	__u32 place = way->limit ? PLACE_EGRESS : PLACE_INGRESS;
+	struct asked asked;
+	__u32 kind;
+
+	if (way->limit && way->target.limit)
+		return false;
+	load->numbers[place] = way->limit | way->target.limit;
+	if (!find_side(load, place))
+		return false;
+	if (!way->now) {
+		way->now = bpf_ktime_get_ns();
+		way->exact = 1;
+	}
+	load->now = way->now;
+	if (!find_limit(&asked, load, place) || asked.terms->next)
+		return false;
+	kind = asked.terms->only;
+	if (kind >= BUCKETS)
+		return false;
+	weigh(load, p);
+	load->exact = load->may_wait = load->mark = 0;
+	load->refusing_kind = BUCKETS;
+	if (!charge(&asked, kind, load))
+		return false;
+	count_limit(load, place);
+	return true;
+}
+
+/*
+ * The verdict of such a packet: the same, or that of the limit which says no.
+ * may_wait: can the hook have it leave later?
+ */
+inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool may_wait)
+{
+	const struct packet *p = (const struct packet *)scratch->packet;
+	struct load *load = (struct load *)scratch->load;
+
+	weigh(load, p);
+	load->may_wait = may_wait && way->path && way->path->flags & PATH_FLAG_PACED;
+	if (!enter_limits(load, PLACE_EGRESS, way->limit) ||
+	    !enter_limits(load, PLACE_INGRESS, way->target.limit))
+		return KERNEL_REFUSED;
+	if (!charge_by_clocks(load, way))
+		return refusal_of(load);
+	load->mark = load->mark && speaks_ecn(p);
+	way->mark = load->mark;
+	way->departure_ns = load->wait_ns ? load->now + load->wait_ns : 0;
+#pragma unroll 1
+	for (int place = 0; place < LIMITS_MAX; place++)
+		if (load->numbers[place])
+			count_limit(load, place);
+	return scratch->verdict;
+}
+
+#endif

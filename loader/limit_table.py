@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terms of limits in the datapath: read, and replaced so that nothing spent is forgotten.
+
+A row has two sides. New terms go to the one that is not in use, and continue
+the line of the old ones from now on; then it is turned over, by one byte.
+What was spent is the datapath's alone to write.
+"""
+
+import time
+from collections.abc import Mapping
+
+from cipu_xdp.loader import abi, maps
+from cipu_xdp.loader.limit_rows import FILL_BITS
+from cipu_xdp.loader.table import Table
+
+WORD = 1 << 64
+KINDS = ("rate", "ceil", "packets")
+# Of a bucket: what follows from the time at which its terms began.
+BEGUN = ("base", "floor")
+# Of terms: what does not.
+PLAIN = ("next", "only")
+
+Numbers = dict[str, int]
+
+
+def in_use(row: bytes) -> bytes:
+    """The terms of a row of limits that are in use."""
+    record = abi.record("limit").unpack(row)
+    size, side = abi.record("terms").size, int(record["side"]) & 1
+    return bytes(record["sides"])[side * size : (side + 1) * size]
+
+
+def current(limits: Table) -> dict[bytes, bytes]:
+    """The terms in use by number, without what follows from when they began."""
+    return {key: _stripped(in_use(row)) for key, row in limits.rows().items()}
+
+
+def replace(limits: Table, spents: Table, wanted: Mapping[bytes, bytes]) -> None:
+    """Have these limits go on under the wanted terms, all from the same time on."""
+    if not wanted:
+        return
+    # A side that was in use until a moment ago may still be read.
+    maps.wait_for_programs()
+    now_ns = time.monotonic_ns()
+    turned = {}
+    for key, terms in wanted.items():
+        row, spent = next(limits.values(key)), next(spents.values(key))
+        new = continued(in_use(row), terms, now_ns, abi.record("spent").numbers(spent))
+        drafted = _with_side(row, new)
+        limits.put(key, drafted)
+        turned[key] = drafted
+    # First those that others name.
+    for key in sorted(turned, key=lambda key: abi.record("terms").unpack(wanted[key])["next"]):
+        limits.put(key, _turned(turned[key]))
+
+
+def continued(old: bytes, wanted: bytes, now_ns: int, spent: Mapping[str, int]) -> bytes:
+    """The wanted terms as they follow on the old ones.
+
+    What can be spent now is what could be spent under the old terms; a bucket
+    that there was not before is full.
+    """
+    terms = abi.record("terms")
+    before, after = terms.unpack(old), terms.unpack(wanted)
+    elapsed = max(0, now_ns - int(before["since_ns"]))
+    buckets = [
+        _continued(one, other, elapsed, spent[kind])
+        for kind, one, other in zip(KINDS, _buckets(before), _buckets(after), strict=True)
+    ]
+    packed = b"".join(abi.record("bucket").pack(**bucket) for bucket in buckets)
+    kept = {name: int(after[name]) for name in PLAIN}
+    return terms.pack(since_ns=now_ns, buckets=packed, **kept)
+
+
+def left(terms: bytes, spent: Mapping[str, int], now_ns: int) -> dict[str, int]:
+    """What is left in each bucket that there is; less than nothing, where it owes some."""
+    record = abi.record("terms").unpack(terms)
+    elapsed = max(0, now_ns - int(record["since_ns"]))
+    return {
+        kind: _left(bucket, elapsed, spent[kind])
+        for kind, bucket in zip(KINDS, _buckets(record), strict=True)
+        if bucket["depth"]
+    }
+
+
+def _left(bucket: Numbers, elapsed: int, spent: int) -> int:
+    line = _line(bucket, elapsed)
+    if signed(bucket["floor"] - spent) > 0:
+        spent = bucket["floor"]
+    return min(bucket["depth"], signed(line - spent))
+
+
+def _continued(old: Numbers, wanted: Numbers, elapsed: int, spent: int) -> Numbers:
+    if not wanted["depth"]:
+        return {}
+    if not old["depth"]:
+        return wanted | {"base": (spent + wanted["depth"]) % WORD, "floor": spent}
+    line = _line(old, elapsed)
+    floor = (line - old["depth"]) % WORD
+    if signed(old["floor"] - floor) > 0:
+        floor = old["floor"]
+    return wanted | {"base": line, "floor": floor}
+
+
+def _line(bucket: Numbers, elapsed: int) -> int:
+    return (bucket["base"] + (elapsed * bucket["fill"] >> FILL_BITS)) % WORD
+
+
+def signed(word: int) -> int:
+    """A difference of two words: they wrap, and are never far from each other."""
+    word %= WORD
+    return word - WORD if word >> 63 else word
+
+
+def _buckets(terms: Mapping[str, int | bytes]) -> list[Numbers]:
+    record, joined = abi.record("bucket"), bytes(terms["buckets"])  # type: ignore[arg-type]
+    return [record.numbers(joined[n : n + record.size]) for n in range(0, len(joined), record.size)]
+
+
+def _stripped(terms: bytes) -> bytes:
+    record, fields = abi.record("bucket"), abi.record("terms").unpack(terms)
+    buckets = [{k: v for k, v in one.items() if k not in BEGUN} for one in _buckets(fields)]
+    packed = b"".join(record.pack(**bucket) for bucket in buckets)
+    return abi.record("terms").pack(buckets=packed, **{name: int(fields[name]) for name in PLAIN})
+
+
+def _with_side(row: bytes, terms: bytes) -> bytes:
+    """The row with these terms on the side that is not in use."""
+    record = abi.record("limit").unpack(row)
+    size, side = len(terms), int(record["side"]) & 1
+    sides = bytes(record["sides"])
+    halves = [sides[:size], sides[size:]]
+    halves[1 - side] = terms
+    return abi.record("limit").pack(side=int(record["side"]), sides=b"".join(halves))
+
+
+def _turned(row: bytes) -> bytes:
+    record = abi.record("limit").unpack(row)
+    return abi.record("limit").pack(side=1 - int(record["side"]), sides=bytes(record["sides"]))

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rate limits as JSON-able dictionaries; their keys are a contract.
+
+What a limit has counted, and what is left in it, comes from the tables, if
+there are any: `Gauge` reads them, twice for the rate of now.
+"""
+
+import struct
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cipu_xdp.loader import abi, limit_rows, limit_table, limit_words, rules
+from cipu_xdp.loader.parse import trying
+from cipu_xdp.loader.records import Limit, LimitKey, Link, Model, Uplink
+
+if TYPE_CHECKING:
+    from cipu_xdp.loader.tables import Tables
+
+Answer = dict[str, Any]
+Counts = dict[str, int]
+COUNTS = (
+    "packets", "bytes", "over_rate_packets", "over_rate_bytes", "over_pps_packets",
+    "over_pps_bytes", "marked",
+)  # fmt: skip
+NS = 10**9
+REMOTE_NOTE = "The ENI {name} is on {host}: the limit holds once it has a device here."
+PACED_NOTE = "Packets to hosts behind {ifaces} are paced; all others are policed."
+POLICED_NOTE = (
+    "It polices instead of pacing: {why}. tc qdisc replace dev {iface} root fq gives it one."
+)
+UNPACED = "{ifaces} has no fq queue"
+
+
+class Gauge:
+    """Reads what limits have counted, and their buckets."""
+
+    def __init__(self, tables: "Tables") -> None:
+        self._tables = tables
+
+    def counts(self, numbers: list[int]) -> dict[int, Counts]:
+        """What each has counted, on all CPUs together."""
+        table, found = self._tables["limit_counters"], {}
+        for number in numbers:
+            words = b"".join(table.values(abi.u32(number)))
+            parts = list(struct.iter_unpack(f"={len(COUNTS)}Q", words))
+            found[number] = dict(zip(COUNTS, map(sum, zip(*parts, strict=True)), strict=True))
+        return found
+
+    def left(self, number: int) -> dict[str, int]:
+        """What is left in each of its buckets, in bytes or packets."""
+        key, record = abi.u32(number), abi.record("spent")
+        row, spent = (next(self._tables[name].values(key)) for name in ("limits", "spents"))
+        return limit_table.left(
+            limit_table.in_use(row), record.numbers(spent), time.monotonic_ns()
+        )
+
+
+def limit(model: Model, key: LimitKey) -> Answer:
+    """A limit that is there, in numbers; what was not given is as recommended."""
+    return _limit(model, model.limits[key])
+
+
+def limits(model: Model, vpc: str | None, gauge: Gauge | None, over_s: float) -> list[Answer]:
+    """Every limit, or those of a VPC and its ENIs, and what they do now.
+
+    Args:
+        gauge: None if nothing is attached.
+        over_s: for how long the rate of now is measured, seconds.
+
+    Raises:
+        BadInput: there is no such VPC.
+    """
+    if vpc is not None:
+        with trying(f"list the limits of VPC {vpc}"):
+            rules.find_vpc(model, vpc)
+    found = [one for one in model.limits.values() if vpc in (None, _vpc(model, one))]
+    found.sort(key=lambda one: (_vpc(model, one), one.scope == "eni", one.name, one.direction))
+    held = {one.number for one in limit_rows.held(model)} if gauge else set()
+    numbers = [one.number for one in found if one.number in held]
+    now = _measured(gauge, numbers, over_s) if gauge and numbers else {}
+    nothing = {"now": None, "left": None, "counters": None}
+    return [_limit(model, one) | now.get(one.number, nothing) for one in found]
+
+
+def _measured(gauge: Gauge, numbers: list[int], over_s: float) -> dict[int, Answer]:
+    began, before = time.monotonic(), gauge.counts(numbers)
+    time.sleep(over_s)
+    took, after = time.monotonic() - began, gauge.counts(numbers)
+    measured = {}
+    for number in numbers:
+        packets, size = (after[number][n] - before[number][n] for n in ("packets", "bytes"))
+        measured[number] = {
+            "now": {"rate_bps": round(size * 8 / took), "pps": round(packets / took)},
+            "left": gauge.left(number),
+            "counters": after[number],
+        }
+    return measured
+
+
+def _vpc(model: Model, found: Limit) -> str:
+    return found.name if found.scope == "vpc" else model.enis[found.name].vpc
+
+
+def _limit(model: Model, found: Limit) -> Answer:
+    rated, counted = found.rate_bps is not None, found.pps is not None
+    credit = limit_words.credit_bytes(found) if found.ceil_bps else None
+    return {
+        "scope": found.scope,
+        "name": found.name,
+        "vpc": _vpc(model, found),
+        "direction": found.direction,
+        "number": found.number,
+        "rate_bps": found.rate_bps,
+        "burst_bytes": limit_words.burst_bytes(found) if rated else None,
+        "ceil_bps": found.ceil_bps,
+        "credit_bytes": credit,
+        "credit_s": _credit_s(found, credit),
+        "pps": found.pps,
+        "burst_packets": limit_words.burst_packets(found) if counted else None,
+        "recommended": [word for word in ("burst", "credit", "burst_packets")
+                        if word not in limit_words.plain(found)],
+        "ecn": found.ecn,
+        "shape": found.shape,
+    }  # fmt: skip
+
+
+def _credit_s(found: Limit, credit: int | None) -> float | None:
+    """How long a full bank lasts at the ceiling."""
+    if credit is None or found.ceil_bps is None or found.rate_bps is None:
+        return None
+    return round(credit * 8 / (found.ceil_bps - found.rate_bps), 3)
+
+
+def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
+    """What a person should know of a limit, in sentences."""
+    found = model.limits[key]
+    if found.scope == "eni" and model.enis[found.name].dev is None:
+        return [REMOTE_NOTE.format(name=found.name, host=model.enis[found.name].host)]
+    if not found.shape:
+        return []
+    paced = sorted(iface for iface in model.uplinks if iface in links and links[iface].paced)
+    unpaced = sorted(iface for iface in model.uplinks if iface not in paced)
+    if unpaced:
+        why = UNPACED.format(ifaces=" and ".join(unpaced))
+        policed = [POLICED_NOTE.format(why=why, iface=unpaced[0])]
+    else:
+        policed = []
+    return policed + ([PACED_NOTE.format(ifaces=" and ".join(paced))] if paced else [])
+
+
+def pacing(uplink: Uplink, link: Link | None, model: Model) -> str | None:
+    """How an uplink treats limits that are to be shaped: "paces", "polices", None if none are."""
+    if link is None or not any(one.shape for one in model.limits.values()):
+        return None
+    return "paces" if link.paced else "polices"
