@@ -35,13 +35,15 @@ def current(limits: Table) -> dict[bytes, bytes]:
     return {key: _stripped(in_use(row)) for key, row in limits.rows().items()}
 
 
-def replace(limits: Table, spents: Table, wanted: Mapping[bytes, bytes]) -> None:
-    """Have these limits go on under the wanted terms, all from the same time on."""
+def replace(
+    limits: Table, spents: Table, wanted: Mapping[bytes, bytes], now_ns: int | None = None
+) -> None:
+    """Have these limits go on under the wanted terms, all from `now_ns` on (the monotonic clock)."""
     if not wanted:
         return
     # A side that was in use until a moment ago may still be read.
     maps.wait_for_programs()
-    now_ns = time.monotonic_ns()
+    now_ns = time.monotonic_ns() if now_ns is None else now_ns
     turned = {}
     for key, terms in wanted.items():
         row, spent = next(limits.values(key)), next(spents.values(key))
