@@ -62,7 +62,8 @@ class Outcome:
     """What a program did with a packet.
 
     `verdict` is None where nothing was counted; `counted` is the bytes that
-    were. `note` is what XDP left for TC; it is not part of `packet`.
+    were. `note` is what XDP left for TC; it is not part of `packet`. `leaves_ns`
+    is when the packet is to leave, by the monotonic clock; 0: at once.
     """
 
     verdict: str | None
@@ -71,17 +72,19 @@ class Outcome:
     counted: int = 0
     note: bytes = b""
     marks: tuple[int, ...] = ()
+    leaves_ns: int = 0
 
 
 def skb(
-    ifindex: int, *, ingress: int = 0, cb: tuple[int, int] = (0, 0), gso_bytes: int = 0
-) -> bytes:
+    ifindex: int, *, ingress: int = 0, cb: tuple[int, int] = (0, 0), gso_bytes: int = 0,
+    segments: int = 2,
+) -> bytes:  # fmt: skip
     """A __sk_buff as BPF_PROG_TEST_RUN takes it."""
     context = bytearray(SKB_BYTES)
     struct.pack_into("=II", context, 36, ingress, ifindex)
     struct.pack_into("=II", context, 48, *cb)
     if gso_bytes:
-        struct.pack_into("=I", context, 164, 2)
+        struct.pack_into("=I", context, 164, segments)
         struct.pack_into("=I", context, 176, gso_bytes)
     return bytes(context)
 
@@ -142,6 +145,8 @@ class Bench:
         """Make the tables those of a new host: with or without known next hops, no sessions."""
         if self.model.groups or model.groups:
             self.memory.forget()  # without groups nothing was remembered
+        if self.model.limits or model.limits:
+            self.memory.forget(("limit_counters",))
         self.change(model)
         for index in model.hosts.values():
             self.tables["next_hops"].remove(abi.u32(index))
@@ -177,16 +182,18 @@ class Bench:
     # -- packets ------------------------------------------------------------------
 
     def tenant(
-        self, dev: str, packet: bytes, *, hook: str = "tc", fresh: bool = True, gso_bytes: int = 0
-    ) -> Outcome:
+        self, dev: str, packet: bytes, *, hook: str = "tc", fresh: bool = True, gso_bytes: int = 0,
+        segments: int = 2,
+    ) -> Outcome:  # fmt: skip
         """A packet that the tenant behind a device sends."""
         if fresh:
             self.refresh()
         name = "tenant_ingress" if hook == "tc" else "tenant_xdp"
         ifindex = DEVICES[dev][0]
         return self._run(
-            self.tenant_programs.fds[name], packet, hook, skb(ifindex, gso_bytes=gso_bytes)
-        )
+            self.tenant_programs.fds[name], packet, hook,
+            skb(ifindex, gso_bytes=gso_bytes, segments=segments),
+        )  # fmt: skip
 
     def fabric(
         self, packet: bytes, *, family: int = 4, hook: str = "tc", fresh: bool = True,
@@ -214,9 +221,9 @@ class Bench:
         if hook == "xdp":
             (start,) = struct.unpack_from("=I", ran.context, 0)
             return Outcome(verdict, action, ran.packet[start:], counted, ran.packet[:start])
-        return Outcome(
-            verdict, action, ran.packet, counted, marks=struct.unpack_from("=2I", ran.context, 48)
-        )
+        (leaves_ns,) = struct.unpack_from("=Q", ran.context, 152)
+        marks = struct.unpack_from("=2I", ran.context, 48)
+        return Outcome(verdict, action, ran.packet, counted, marks=marks, leaves_ns=leaves_ns)
 
 
 def set_namespace(fd: int) -> None:

@@ -174,6 +174,39 @@ def send_a_super_packet_of_no_known_kind(bench: Bench) -> Outcome:
     return bench.tenant("v1", between(ANNA, BERT), gso_bytes=100)
 
 
+def limit(bench: Bench, scope: str, name: str, direction: str, **words: object) -> None:
+    """One packet may pass, and for a long time no other."""
+    bench.change(model.set_limit(bench.model, scope, name, direction, **words))  # type: ignore[arg-type]
+
+
+@case("EGRESS_OVER_RATE")
+def send_more_bits_than_the_limit(bench: Bench) -> Outcome:
+    limit(bench, "eni", "anna", "egress", rate="1kbit", burst=1514)
+    bench.tenant("v1", between(ANNA, BERT, datagram(1400)))
+    return bench.tenant("v1", between(ANNA, BERT, datagram(1400)))
+
+
+@case("EGRESS_OVER_PPS")
+def send_more_packets_than_the_limit_of_the_vpc(bench: Bench) -> Outcome:
+    limit(bench, "vpc", "red", "egress", pps=1, burst_packets=1)
+    bench.tenant("v1", between(ANNA, BERT))
+    return bench.tenant("v2", between(AXEL, BERT))
+
+
+@case("INGRESS_OVER_RATE")
+def receive_more_bits_than_the_limit(bench: Bench) -> Outcome:
+    limit(bench, "eni", "anna", "ingress", rate="1kbit", burst=1514)
+    bench.fabric(from_fabric(BERT, ANNA, datagram(1400)))
+    return bench.fabric(from_fabric(BERT, ANNA, datagram(1400)))
+
+
+@case("INGRESS_OVER_PPS")
+def receive_more_packets_than_the_limit_from_a_neighbour(bench: Bench) -> Outcome:
+    limit(bench, "eni", "anna", "ingress", pps=1, burst_packets=1)
+    bench.fabric(from_fabric(BERT, ANNA))
+    return bench.tenant("v2", between(AXEL, ANNA))
+
+
 def test_every_verdict_has_a_packet() -> None:
     assert [verdict.name for verdict in abi.verdicts() if verdict.name not in CASES] == []
     assert CASES.keys() <= {verdict.name for verdict in abi.verdicts()}

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What limits do beside dropping: congestion marks (RFC 3168), departures, changes in mid-flight."""
+
+import pytest
+from limited import burnt, clear, counts, left, limit, until_leaves, with_pacing
+from packets import OUTER_BYTES, between, checksums_right, datagram, decoded, tunnelled
+from run_packet import Bench
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
+from worlds import BY_NAME
+
+ANNA, AXEL, BERT = (BY_NAME[name] for name in ("anna", "axel", "bert"))
+HOOKS, FAMILIES = ("tc", "xdp"), (4, 6)
+NOT_ECT, ECT1, ECT0, CE = 0, 1, 2, 3
+DSCP = 0xB8
+MS = 10**6
+# Less than half of it is left for long after one packet of so many bytes.
+LOW = {"rate": "1kbit", "burst": 3000, "ecn": True}
+BIG = 1400
+
+
+def tos_of(packet: bytes, family: int) -> int:
+    header = decoded(packet)[IP if family == 4 else IPv6]
+    return int(header.tos if family == 4 else header.tc)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("ecn", [NOT_ECT, ECT1, ECT0, CE])
+def test_what_speaks_ecn_is_marked_before_anything_is_dropped(
+    bench: Bench, ecn: int, hook: str, family: int
+) -> None:
+    out = limit(bench, "eni", "anna", "egress", **LOW)
+    packets = [
+        between(ANNA, BERT, datagram(size), family=family, tos=DSCP | ecn) for size in (BIG, 60)
+    ]
+    first, second = (bench.tenant("v1", packet, hook=hook) for packet in packets)
+    assert (first.verdict, first.packet[OUTER_BYTES[4] :]) == ("SENT", packets[0])
+    marked = CE if ecn in (ECT0, ECT1) else ecn
+    expected = between(ANNA, BERT, datagram(60), family=family, tos=DSCP | marked)
+    assert (second.verdict, second.packet[OUTER_BYTES[4] :]) == ("SENT", expected)
+    # RFC 6040 4.1: the outer header says the same.
+    assert tos_of(second.packet, 4) == DSCP | marked
+    assert checksums_right(second.packet)
+    assert counts(bench, out)["marked"] == (1 if ecn in (ECT0, ECT1) else 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_is_received_is_marked_too(bench: Bench, hook: str, family: int) -> None:
+    limit(bench, "eni", "axel", "ingress", **LOW)
+    inner = [
+        between(BERT, AXEL, datagram(size), family=family, tos=DSCP | ECT0) for size in (BIG, 60)
+    ]
+    bench.fabric(tunnelled(inner[0], 100), hook=hook)
+    got = bench.fabric(tunnelled(inner[1], 100), hook=hook)
+    assert got.verdict == "DELIVERED"
+    assert got.packet == between(BERT, AXEL, datagram(60), family=family, tos=DSCP | CE)
+    assert checksums_right(got.packet)
+    # And from a neighbour on this host.
+    got = bench.tenant("v1", between(ANNA, AXEL, datagram(60), family=family, tos=ECT1), hook=hook)
+    assert got.packet == between(ANNA, AXEL, datagram(60), family=family, tos=CE)
+
+
+def test_nothing_is_marked_unless_it_was_asked_for(bench: Bench) -> None:
+    limit(bench, "eni", "anna", "egress", rate="1kbit", burst=3000)
+    bench.tenant("v1", between(ANNA, BERT, datagram(BIG)))
+    packet = between(ANNA, BERT, datagram(60), tos=ECT0)
+    assert bench.tenant("v1", packet).packet[50:] == packet
+
+
+def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> None:
+    # 1,000 bytes a millisecond, and two packets at once.
+    limit(bench, "eni", "anna", "egress", rate="8mbit", burst=2000, shape=True)
+    with_pacing(bench)
+    packet = between(ANNA, BERT, datagram(1000 - 42))
+    assert len(packet) == 1000
+    outcomes = [bench.tenant("v1", packet) for _ in range(20)]
+    assert {got.verdict for got in outcomes} == {"SENT"}
+    waiting = [got.leaves_ns for got in outcomes if got.leaves_ns]
+    assert len(waiting) >= 10
+    gaps = [b - a for a, b in zip(waiting, waiting[1:], strict=False)]
+    # Each as long after the one before as it takes at the rate, to the rounding of a byte.
+    assert all(abs(gap - MS) <= 1000 for gap in gaps)
+    assert 0 < until_leaves(outcomes[-1]) <= 18 * MS
+
+
+def test_what_may_wait_waits_for_no_more_than_a_tenth_of_a_second(bench: Bench) -> None:
+    out = limit(bench, "eni", "anna", "egress", rate="1mbit", burst=1514, shape=True)
+    with_pacing(bench)
+    packet = between(ANNA, BERT, datagram(1400))
+    outcomes = [bench.tenant("v1", packet) for _ in range(20)]
+    assert outcomes[-1].verdict == "EGRESS_OVER_RATE"
+    last = [got for got in outcomes if got.verdict == "SENT"][-1]
+    # 100 ms of others before it, and its own 11.5 ms.
+    assert until_leaves(last) <= 112 * MS
+    assert counts(bench, out)["over_rate_packets"] > 5
+
+
+@pytest.mark.parametrize("how", ["xdp", "no queue", "same host", "not asked for"])
+def test_what_cannot_wait_is_policed(bench: Bench, how: str) -> None:
+    shape = how != "not asked for"
+    burnt(bench, limit(bench, "eni", "anna", "egress", rate="1mbit", burst=1514, shape=shape))
+    if how != "no queue":
+        with_pacing(bench)
+    receiver = AXEL if how == "same host" else BERT
+    packet = between(ANNA, receiver, datagram(1400))
+    got = bench.tenant("v1", packet, hook="xdp" if how == "xdp" else "tc")
+    assert (got.verdict, got.leaves_ns) == ("EGRESS_OVER_RATE", 0)
+
+
+def test_a_change_of_a_limit_does_not_refill_it(bench: Bench) -> None:
+    burnt(bench, limit(bench, "eni", "anna", "egress", rate="1kbit", burst=1514))
+    packet = between(ANNA, BERT, datagram(1400))
+    for burst in (10**6, 1 << 30, 2000):
+        out = limit(bench, "eni", "anna", "egress", rate="1kbit", burst=burst, ecn=True)
+        assert bench.tenant("v1", packet).verdict == "EGRESS_OVER_RATE"
+        assert left(bench, out)["rate"] < 60
+    # Taken away and set again it is a new one.
+    clear(bench, out)
+    limit(bench, "eni", "anna", "egress", rate="1kbit", burst=1514)
+    assert bench.tenant("v1", packet).verdict == "SENT"
+
+
+def test_a_higher_rate_holds_from_the_change_on(bench: Bench) -> None:
+    burnt(bench, limit(bench, "eni", "anna", "egress", rate="1kbit", burst=10**6))
+    out = limit(bench, "eni", "anna", "egress", rate="1gbit", burst=10**6)
+    packet = between(ANNA, BERT, datagram(1400))
+    # Time that passed at the old rate counts at the old rate: in a moment it is full, not at once.
+    for _ in range(1000):
+        if bench.tenant("v1", packet).verdict == "SENT":
+            break
+    else:
+        pytest.fail("it never filled")
+    assert counts(bench, out)["packets"] == 1
+
+
+def test_a_limit_that_is_changed_goes_on_counting(bench: Bench) -> None:
+    out = limit(bench, "eni", "anna", "egress", rate="1gbit")
+    bench.tenant("v1", between(ANNA, BERT))
+    out = limit(bench, "eni", "anna", "egress", rate="2gbit", pps="1m")
+    bench.tenant("v1", between(ANNA, BERT))
+    assert counts(bench, out)["packets"] == 2
