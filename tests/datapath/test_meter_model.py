@@ -83,7 +83,7 @@ def owed(shape: Limit, packets: list[tuple[int, int]], start_ns: int) -> Fractio
     return least
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(runs(), WORDS, STARTS)
 def test_what_passes_an_exact_bucket_would_have_had(
     meter: Meter, run: tuple[Limit, list[tuple[int, int]]], word: int, start_ns: int
@@ -99,7 +99,7 @@ def test_what_passes_an_exact_bucket_would_have_had(
     assert owed(shape, passed, start_ns) >= 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     RATES, st.integers(3028, 10**5), st.lists(PACKET, min_size=1, max_size=9),
     st.lists(st.floats(0, 1), min_size=20, max_size=200), WORDS, STARTS,
@@ -124,7 +124,7 @@ def test_who_has_always_a_packet_to_send_gets_the_rate_to_that_packet(
         now += int(gap * (burst - size) * 8 * NS / rate)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(limits(1), limits(2), limits(3), limits(4), st.data(), STARTS)
 def test_four_limits_are_charged_all_or_none_and_the_first_that_refuses_is_named(
     meter: Meter, one: Limit, two: Limit, three: Limit, four: Limit, data: st.DataObject,
@@ -160,7 +160,7 @@ def test_four_limits_are_charged_all_or_none_and_the_first_that_refuses_is_named
             assert after == {k: v - cost[k] for k, v in left[place].items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(limits(), limits(), st.data(), WORDS, STARTS)
 def test_a_change_neither_refills_nor_empties_a_bucket(
     meter: Meter, before: Limit, after: Limit, data: st.DataObject, word: int, start_ns: int
