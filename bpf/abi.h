@@ -349,7 +349,7 @@ struct terms {
  */
 struct limit {
 	__u64 side;
-	__u8 sides[336];	/* 2 of struct terms */
+	__u8 sides[320];	/* 2 of struct terms */
 };
 
 /* spents: what was let through by each limit, as compared with its lines. */

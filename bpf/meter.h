@@ -40,6 +40,8 @@ struct load {
 	__u8 mark;
 };
 _Static_assert(sizeof(((struct scratch *)0)->load) >= sizeof(struct load), "load");
+_Static_assert(sizeof(((struct limit *)0)->sides) == 2 * sizeof(struct terms), "sides");
+_Static_assert(sizeof(((struct terms *)0)->buckets) == BUCKETS * sizeof(struct bucket), "buckets");
 
 /* A limit, as it stands for this one packet. */
 struct asked {

@@ -8,6 +8,7 @@ What was spent is the datapath's alone to write.
 
 import time
 from collections.abc import Mapping
+from functools import cache
 
 from cipu_xdp.loader import abi, maps
 from cipu_xdp.loader.limit_rows import FILL_BITS
@@ -25,14 +26,29 @@ Numbers = dict[str, int]
 
 def in_use(row: bytes) -> bytes:
     """The terms of a row of limits that are in use."""
-    record = abi.record("limit").unpack(row)
-    size, side = abi.record("terms").size, int(record["side"]) & 1
-    return bytes(record["sides"])[side * size : (side + 1) * size]
+    size = abi.record("terms").size
+    sides = len(row) - 2 * size
+    start = sides + (row[0] & 1) * size
+    return row[start : start + size]
 
 
 def current(limits: Table) -> dict[bytes, bytes]:
     """The terms in use by number, without what follows from when they began."""
-    return {key: _stripped(in_use(row)) for key, row in limits.rows().items()}
+    lasting = _lasting()
+    return {
+        key: (int.from_bytes(in_use(row)) & lasting).to_bytes(abi.record("terms").size)
+        for key, row in limits.rows().items()
+    }
+
+
+@cache
+def _lasting() -> int:
+    """A mask of the bits of terms that do not follow from when they began."""
+    bucket, ones = abi.record("bucket"), (1 << 64) - 1
+    lasting = {field.name: ones for field in bucket.fields if field.name not in BEGUN}
+    buckets = bucket.pack(**lasting) * len(KINDS)
+    plain = dict.fromkeys(PLAIN, (1 << 32) - 1)
+    return int.from_bytes(abi.record("terms").pack(buckets=buckets, **plain))
 
 
 def replace(
@@ -117,13 +133,6 @@ def signed(word: int) -> int:
 def _buckets(terms: Mapping[str, int | bytes]) -> list[Numbers]:
     record, joined = abi.record("bucket"), bytes(terms["buckets"])  # type: ignore[arg-type]
     return [record.numbers(joined[n : n + record.size]) for n in range(0, len(joined), record.size)]
-
-
-def _stripped(terms: bytes) -> bytes:
-    record, fields = abi.record("bucket"), abi.record("terms").unpack(terms)
-    buckets = [{k: v for k, v in one.items() if k not in BEGUN} for one in _buckets(fields)]
-    packed = b"".join(record.pack(**bucket) for bucket in buckets)
-    return abi.record("terms").pack(buckets=packed, **{name: int(fields[name]) for name in PLAIN})
 
 
 def _with_side(row: bytes, terms: bytes) -> bytes:

@@ -24,11 +24,11 @@ MAX_BURST_BYTES, MAX_BURST_PACKETS, MAX_CREDIT_BYTES = 1 << 36, 1 << 30, 1 << 50
 
 # What a policer has to hold so that TCP gets its rate: after a loss it may be
 # silent for its least retransmission timeout (Linux: 200 ms), and what does not
-# fit in meanwhile is lost to it. Measured by tests/bench/limits.py (DESIGN 43).
+# fit in meanwhile is lost to it. Measured (DESIGN 45).
 BURST_S = 0.3
 # A queue absorbs what a policer would drop.
 SHAPED_BURST_S = 0.005
-# Four of the biggest super-packets.
+# Four of the biggest super-packets, about.
 LEAST_BURST_BYTES = 4 * 65536
 LEAST_BURST_PACKETS = 256
 # As long a limit that was never used may stay at its ceiling.

@@ -162,16 +162,30 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
     """Every key and value, read in batches where the kind of table has them."""
     try:
         for keys, values in batches(fd, key_size, value_size):
-            names, contents = bytes(keys), bytes(values)
-            for n in range(len(names) // key_size):
-                yield (
-                    names[n * key_size : (n + 1) * key_size],
-                    contents[n * value_size : (n + 1) * value_size],
-                )
+            yield from _pairs(bytes(keys), bytes(values), key_size, value_size)
     except KernelRefused as error:
         if error.errno != ENOTSUPP:
             raise
         yield from _walk(fd, key_size, value_size)
+
+
+def filled(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every row of an array that is not all zero: most are, and thousands are told at a glance."""
+    for keys, values in batches(fd, key_size, value_size):
+        contents = bytes(values)
+        if contents.count(0) < len(contents):
+            pairs = _pairs(bytes(keys), contents, key_size, value_size)
+            yield from ((key, value) for key, value in pairs if any(value))
+
+
+def _pairs(
+    names: bytes, contents: bytes, key_size: int, value_size: int
+) -> Iterator[tuple[bytes, bytes]]:
+    for n in range(len(names) // key_size):
+        yield (
+            names[n * key_size : (n + 1) * key_size],
+            contents[n * value_size : (n + 1) * value_size],
+        )
 
 
 def keys(fd: int, key_size: int) -> Iterator[bytes]:

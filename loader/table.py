@@ -126,7 +126,7 @@ class Table:
     def rows(self) -> dict[bytes, bytes]:
         """All rows; those of an array that are all zero count as none."""
         if self.declaration.kind == "array":
-            return {key: value for key, value in self.items() if any(value)}
+            return dict(maps.filled(self.fd, self.declaration.key_size, self._value_size()))
         return dict(self.items())
 
     def _value_size(self) -> int:
