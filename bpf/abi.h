@@ -331,6 +331,7 @@ struct bucket {
 	__u64 depth;		/* units that it holds; 0: there is no such bucket */
 	__u64 mark;		/* mark congestion when fewer are left; 0: never */
 	__u64 pace;		/* 2^-20 nanoseconds a unit, where packets may wait; 0: they may not */
+	__u64 reserve;		/* what packets that may wait leave for those that may not */
 };
 
 /* The terms of a limit: they do not change, others take their place. */
@@ -338,7 +339,7 @@ struct terms {
 	__u64 since_ns;		/* monotonic clock */
 	__u32 next;		/* number of the limit that is asked after this one, or 0 */
 	__u32 only;		/* kind of its bucket if it has but one, else BUCKETS */
-	__u8 buckets[144];	/* 3 of struct bucket, by their kind */
+	__u8 buckets[168];	/* 3 of struct bucket, by their kind */
 };
 
 /*
@@ -349,7 +350,7 @@ struct terms {
  */
 struct limit {
 	__u64 side;
-	__u8 sides[320];	/* 2 of struct terms */
+	__u8 sides[368];	/* 2 of struct terms */
 };
 
 /* spents: what was let through by each limit, as compared with its lines. */

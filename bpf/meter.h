@@ -13,6 +13,7 @@
 #define PACE_SHIFT 20
 #define HORIZON_NS 100000000ULL	/* what may wait before a packet that is paced */
 #define WAIT_MAX_NS 2000000000ULL /* and how long it may wait itself: fq gives up after 10 s */
+#define MARK_WAIT_NS 5000000ULL	/* a queue as long as this is told of (RFC 8289 4.2) */
 #define NEVER ~0ULL
 #define CHARGE_TRIES 4
 
@@ -95,7 +96,8 @@ inline_always __u64 settled(const struct bucket *b, __u64 line, __u64 spent)
 inline_always __u64 wait_of(const struct bucket *b, __u64 line, __u64 spent, __u64 cost,
 			    const struct load *load)
 {
-	__s64 missing = spent + cost - line, before = spent - line;
+	bool may_wait = load->may_wait && b->pace;
+	__s64 before = spent + (may_wait ? b->reserve : 0) - line, missing = before + cost;
 	__u64 wait;
 
 	if (missing + (__s64)(load->exact ? 0 : b->mark) <= 0)
@@ -104,7 +106,7 @@ inline_always __u64 wait_of(const struct bucket *b, __u64 line, __u64 spent, __u
 		return NEVER;
 	if (cost > b->depth && spent == line - b->depth)
 		return 0;
-	if (!load->may_wait || !b->pace)
+	if (!may_wait)
 		return NEVER;
 	if (before > 0 && (__u64)before * b->pace >> PACE_SHIFT > HORIZON_NS)
 		return NEVER;
@@ -130,7 +132,7 @@ inline_always void note_charge(struct load *load, const struct bucket *b, __u64 
 {
 	if (wait > load->wait_ns)
 		load->wait_ns = wait;
-	if ((__s64)(line - spent) < (__s64)b->mark)
+	if ((__s64)(line - spent) < (__s64)b->mark || (b->mark && wait > MARK_WAIT_NS))
 		load->mark = 1;
 }
 

@@ -6,6 +6,8 @@ hold. When a bucket's line begins is a matter of the tables (limit_table).
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
 
 from cipu_xdp.loader import abi, limit_words
 from cipu_xdp.loader.records import Eni, Limit, Model
@@ -13,6 +15,7 @@ from cipu_xdp.loader.records import Eni, Limit, Model
 # bpf/abi.h, struct bucket: how fractions of a unit and of a nanosecond are written.
 FILL_BITS, PACE_BITS = 56, 20
 NS = 10**9
+NO_BUCKET = abi.record("bucket").pack()
 
 Rows = dict[bytes, bytes]
 
@@ -46,9 +49,7 @@ def _terms(model: Model, limit: Limit) -> bytes:
     buckets = [_rate(limit), _ceil(limit), _packets(limit)]
     there = [kind for kind, bucket in enumerate(buckets) if any(bucket)]
     only = there[0] if len(there) == 1 else abi.number("BUCKETS")
-    return abi.record("terms").pack(
-        next=_next(model, limit), only=only, buckets=b"".join(buckets)
-    )
+    return abi.record("terms").pack(next=_next(model, limit), only=only, buckets=b"".join(buckets))
 
 
 def _next(model: Model, limit: Limit) -> int:
@@ -60,33 +61,35 @@ def _next(model: Model, limit: Limit) -> int:
 
 def _rate(limit: Limit) -> bytes:
     if limit.rate_bps is None:
-        return _bucket(limit, 0, 1, 0, 0)
-    burst = limit_words.burst_bytes(limit)
-    depth = burst + limit_words.credit_bytes(limit)
-    return _bucket(limit, limit.rate_bps, 8, depth, burst)
+        return NO_BUCKET
+    burst, paced = limit_words.burst_bytes(limit), limit_words.shaped_burst_bytes(limit)
+    rate = Fraction(limit.rate_bps, 8 * NS)
+    return _bucket(limit, rate, burst + limit_words.credit_bytes(limit), burst, paced)
 
 
 def _ceil(limit: Limit) -> bytes:
     if limit.ceil_bps is None:
-        return _bucket(limit, 0, 1, 0, 0)
-    burst = limit_words.burst_bytes(limit)
-    return _bucket(limit, limit.ceil_bps, 8, burst, burst)
+        return NO_BUCKET
+    burst, paced = limit_words.burst_bytes(limit), limit_words.shaped_burst_bytes(limit)
+    return _bucket(limit, Fraction(limit.ceil_bps, 8 * NS), burst, burst, paced)
 
 
 def _packets(limit: Limit) -> bytes:
     if limit.pps is None:
-        return _bucket(limit, 0, 1, 0, 0)
-    burst = limit_words.burst_packets(limit)
-    return _bucket(limit, limit.pps, 1, burst, burst)
+        return NO_BUCKET
+    burst, paced = limit_words.burst_packets(limit), limit_words.shaped_burst_packets(limit)
+    return _bucket(limit, Fraction(limit.pps, NS), burst, burst, paced)
 
 
-def _bucket(limit: Limit, amount: int, share: int, depth: int, burst: int) -> bytes:
-    """A bucket that `amount` / `share` units a second run into; rounded so that less does."""
-    if not depth:
-        return abi.record("bucket").pack()
+def _bucket(limit: Limit, rate: Fraction, depth: int, burst: int, paced: int) -> bytes:
+    """A bucket that `rate` units a nanosecond run into; rounded so that less does.
+
+    Of its `depth`, `burst` may pass at once; of that, `paced` where packets can wait.
+    """
     return abi.record("bucket").pack(
-        fill=(amount << FILL_BITS) // (share * NS),
+        fill=floor(rate * (1 << FILL_BITS)),
         depth=depth,
         mark=burst // 2 if limit.ecn else 0,
-        pace=-(-(share * NS << PACE_BITS) // amount) if limit.shape else 0,
+        pace=ceil((1 << PACE_BITS) / rate) if limit.shape else 0,
+        reserve=burst - paced if limit.shape else 0,
     )

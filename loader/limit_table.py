@@ -54,7 +54,7 @@ def _lasting() -> int:
 def replace(
     limits: Table, spents: Table, wanted: Mapping[bytes, bytes], now_ns: int | None = None
 ) -> None:
-    """Have these limits go on under the wanted terms, all from `now_ns` on (the monotonic clock)."""
+    """Have these limits go on under the wanted terms from `now_ns` on, by the monotonic clock."""
     if not wanted:
         return
     # A side that was in use until a moment ago may still be read.
@@ -131,7 +131,7 @@ def signed(word: int) -> int:
 
 
 def _buckets(terms: Mapping[str, int | bytes]) -> list[Numbers]:
-    record, joined = abi.record("bucket"), bytes(terms["buckets"])  # type: ignore[arg-type]
+    record, joined = abi.record("bucket"), bytes(terms["buckets"])
     return [record.numbers(joined[n : n + record.size]) for n in range(0, len(joined), record.size)]
 
 

@@ -26,7 +26,7 @@ MAX_BURST_BYTES, MAX_BURST_PACKETS, MAX_CREDIT_BYTES = 1 << 36, 1 << 30, 1 << 50
 # silent for its least retransmission timeout (Linux: 200 ms), and what does not
 # fit in meanwhile is lost to it. Measured (DESIGN 45).
 BURST_S = 0.3
-# A queue absorbs what a policer would drop.
+# A queue absorbs what a policer would drop, and the next one on the way need not.
 SHAPED_BURST_S = 0.005
 # Four of the biggest super-packets, about.
 LEAST_BURST_BYTES = 4 * 65536
@@ -78,17 +78,24 @@ def burst_bytes(limit: Limit) -> int:
     """How many bytes may pass at once: what was given, or what is recommended for the rate."""
     if limit.burst_bytes is not None:
         return limit.burst_bytes
-    fastest = limit.ceil_bps or limit.rate_bps or 0
-    seconds = SHAPED_BURST_S if limit.shape else BURST_S
-    return max(LEAST_BURST_BYTES, int(fastest / 8 * seconds))
+    return _recommended_bytes(limit, BURST_S)
+
+
+def shaped_burst_bytes(limit: Limit) -> int:
+    """How many of them may pass at once where packets can wait instead: no more than that."""
+    return min(burst_bytes(limit), _recommended_bytes(limit, SHAPED_BURST_S))
 
 
 def burst_packets(limit: Limit) -> int:
     """How many packets may pass at once."""
     if limit.burst_packets is not None:
         return limit.burst_packets
-    seconds = SHAPED_BURST_S if limit.shape else BURST_S
-    return max(LEAST_BURST_PACKETS, int((limit.pps or 0) * seconds))
+    return _recommended_packets(limit, BURST_S)
+
+
+def shaped_burst_packets(limit: Limit) -> int:
+    """How many of them may pass at once where packets can wait instead."""
+    return min(burst_packets(limit), _recommended_packets(limit, SHAPED_BURST_S))
 
 
 def credit_bytes(limit: Limit) -> int:
@@ -113,6 +120,15 @@ def plain(limit: Limit) -> dict[str, object]:
         "shape": limit.shape or None,
     }
     return {word: value for word, value in words.items() if value is not None}
+
+
+def _recommended_bytes(limit: Limit, seconds: float) -> int:
+    fastest = limit.ceil_bps or limit.rate_bps or 0
+    return max(LEAST_BURST_BYTES, int(fastest / 8 * seconds))
+
+
+def _recommended_packets(limit: Limit, seconds: float) -> int:
+    return max(LEAST_BURST_PACKETS, int((limit.pps or 0) * seconds))
 
 
 def _amount(text: object, units: Mapping[str, int], noun: str, hint: str) -> int:

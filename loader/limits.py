@@ -63,7 +63,7 @@ def set_limit(
         old = model.limits.get(key)
         number = old.number if old else _free_number(model)
         given = {word: amount for word, amount in amounts.items() if amount is not None}
-        fields = {AMOUNTS[word][0]: AMOUNTS[word][1](given[word]) for word in given}
+        fields: dict[str, Any] = {AMOUNTS[word][0]: AMOUNTS[word][1](given[word]) for word in given}
         limit = Limit(*key, number, ecn=ecn, shape=shape, **fields)
         _check(limit, mtu)
         return replace(model, limits=added(model.limits, key, limit))
@@ -131,8 +131,8 @@ def _check_burst(limit: Limit, mtu: int) -> None:
     least = mtu + ETHERNET_BYTES
     if limit.burst_bytes is not None and limit.burst_bytes < least:
         given = limit_words.size_text(limit.burst_bytes)
-        recommended = limit_words.size_text(limit_words.burst_bytes(replace(limit, burst_bytes=None)))
+        usual = limit_words.burst_bytes(replace(limit, burst_bytes=None))
         raise Unfit(
             f"a burst of {given} is less than one packet of the MTU {mtu}, {least} bytes",
-            f"Give {least}b or more; {recommended} is recommended.",
+            f"Give {least}b or more; {limit_words.size_text(usual)} is recommended.",
         )

@@ -22,7 +22,7 @@ IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND = 1  # linux/rtnetlink.h
-# The queue that lets a packet leave when it is told to, and one that has a queue for each of the device's.
+# The queue that lets a packet leave when it is told to, and one of a queue for each of the device.
 FQ, MULTIQUEUE = "fq", "mq"
 TYPE_MASK = 0x3FFF
 

@@ -18,7 +18,7 @@ MEASURED_S = 0.2
 
 
 class LimitVerbs(Verbs):
-    """How much ENIs and VPCs may send and receive. One of `eni` and `vpc` says whose limit it is."""
+    """How much ENIs and VPCs may send and receive; `eni` or `vpc` says whose limit it is."""
 
     def limit_set(
         self, direction: str, *, eni: str | None = None, vpc: str | None = None, **words: Any

@@ -52,5 +52,5 @@ def _row(limit: Limit) -> Row:
 
 
 def _limit(row: Sequence[Any]) -> Limit:
-    *words, ecn, shape, _, _ = row
-    return Limit(*words, bool(ecn), bool(shape))
+    words = dict(zip(_FIELDS, row, strict=False))
+    return Limit(**words | {name: bool(words[name]) for name in ("ecn", "shape")})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cipu_xdp.loader import abi, limit_rows, limit_table, limit_words, rules
 from cipu_xdp.loader.parse import trying
-from cipu_xdp.loader.records import Limit, LimitKey, Link, Model, Uplink
+from cipu_xdp.loader.records import Limit, LimitKey, Link, Model
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.tables import Tables
@@ -23,7 +23,8 @@ COUNTS = (
     "packets", "bytes", "over_rate_packets", "over_rate_bytes", "over_pps_packets",
     "over_pps_bytes", "marked",
 )  # fmt: skip
-NS = 10**9
+# What is worked out if it is not given.
+RECOMMENDED = ("burst", "credit", "burst_packets")
 REMOTE_NOTE = "The ENI {name} is on {host}: the limit holds once it has a device here."
 PACED_NOTE = "Packets to hosts behind {ifaces} are paced; all others are policed."
 POLICED_NOTE = (
@@ -51,9 +52,7 @@ class Gauge:
         """What is left in each of its buckets, in bytes or packets."""
         key, record = abi.u32(number), abi.record("spent")
         row, spent = (next(self._tables[name].values(key)) for name in ("limits", "spents"))
-        return limit_table.left(
-            limit_table.in_use(row), record.numbers(spent), time.monotonic_ns()
-        )
+        return limit_table.left(limit_table.in_use(row), record.numbers(spent), time.monotonic_ns())
 
 
 def limit(model: Model, key: LimitKey) -> Answer:
@@ -104,6 +103,7 @@ def _vpc(model: Model, found: Limit) -> str:
 
 def _limit(model: Model, found: Limit) -> Answer:
     rated, counted = found.rate_bps is not None, found.pps is not None
+    shaped = rated and found.shape
     credit = limit_words.credit_bytes(found) if found.ceil_bps else None
     return {
         "scope": found.scope,
@@ -118,11 +118,11 @@ def _limit(model: Model, found: Limit) -> Answer:
         "credit_s": _credit_s(found, credit),
         "pps": found.pps,
         "burst_packets": limit_words.burst_packets(found) if counted else None,
-        "recommended": [word for word in ("burst", "credit", "burst_packets")
-                        if word not in limit_words.plain(found)],
+        "recommended": [word for word in RECOMMENDED if word not in limit_words.plain(found)],
+        "shaped_burst_bytes": limit_words.shaped_burst_bytes(found) if shaped else None,
         "ecn": found.ecn,
         "shape": found.shape,
-    }  # fmt: skip
+    }
 
 
 def _credit_s(found: Limit, credit: int | None) -> float | None:
@@ -149,7 +149,7 @@ def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
     return policed + ([PACED_NOTE.format(ifaces=" and ".join(paced))] if paced else [])
 
 
-def pacing(uplink: Uplink, link: Link | None, model: Model) -> str | None:
+def pacing(link: Link | None, model: Model) -> str | None:
     """How an uplink treats limits that are to be shaped: "paces", "polices", None if none are."""
     if link is None or not any(one.shape for one in model.limits.values()):
         return None

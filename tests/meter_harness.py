@@ -96,9 +96,7 @@ class Meter:
         exact: bool = True, may_wait: bool = False,
     ) -> Reply:  # fmt: skip
         """A packet at a time; `egress` and `ingress` are the first limits' numbers."""
-        wish = WISH.pack(
-            now_ns, size, packets, egress, ingress, exact, may_wait, 0, 0, 0, 0, 0
-        )
+        wish = WISH.pack(now_ns, size, packets, egress, ingress, exact, may_wait, 0, 0, 0, 0, 0)
         ran = kernel.test_run(self._ask, wish, CONTEXT.pack(0, len(wish), 0, 1, 0, 0))
         assert ran.action == 2
         wait, passed, place, kind, mark = WISH.unpack(ran.packet)[7:]

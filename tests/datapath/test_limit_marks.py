@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What limits do beside dropping: congestion marks (RFC 3168), departures, changes in mid-flight."""
+"""What limits do beside dropping: congestion marks (RFC 3168), departures, changes."""
+
+from itertools import pairwise
 
 import pytest
 from limited import burnt, clear, counts, left, limit, until_leaves, with_pacing
@@ -79,7 +81,7 @@ def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> Non
     assert {got.verdict for got in outcomes} == {"SENT"}
     waiting = [got.leaves_ns for got in outcomes if got.leaves_ns]
     assert len(waiting) >= 10
-    gaps = [b - a for a, b in zip(waiting, waiting[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(waiting)]
     # Each as long after the one before as it takes at the rate, to the rounding of a byte.
     assert all(abs(gap - MS) <= 1000 for gap in gaps)
     assert 0 < until_leaves(outcomes[-1]) <= 18 * MS

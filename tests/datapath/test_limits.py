@@ -105,7 +105,9 @@ def super_packet(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-@pytest.mark.parametrize(("payload", "gso"), [(3000, 1000), (3001, 1000), (2999, 1000), (900, 1000)])
+@pytest.mark.parametrize(
+    ("payload", "gso"), [(3000, 1000), (3001, 1000), (2999, 1000), (900, 1000)]
+)
 def test_a_super_packet_counts_as_its_segments(
     bench: Bench, family: int, kind: str, payload: int, gso: int
 ) -> None:
@@ -145,9 +147,7 @@ def test_an_sctp_super_packet_counts_its_chunks(bench: Bench) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_limit_is_its_enis_and_its_directions_alone(
-    bench: Bench, hook: str, family: int
-) -> None:
+def test_a_limit_is_its_enis_and_its_directions_alone(bench: Bench, hook: str, family: int) -> None:
     burnt(bench, limit(bench, "eni", "anna", "egress", **NONE))
     how = {"hook": hook, "family": family}
     assert sends(bench, ANNA, BERT, **how).verdict == "EGRESS_OVER_RATE"

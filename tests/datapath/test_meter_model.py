@@ -8,6 +8,7 @@ words begin anywhere, also just before they wrap.
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import meter_model
 import pytest
@@ -141,7 +142,9 @@ def test_four_limits_are_charged_all_or_none_and_the_first_that_refuses_is_named
         left = [meter.left(n, now) for n in (1, 2, 3, 4)]
         cost = meter_model.costs(size, packets)
         # By what is left now, the first that has too little; a full one may owe.
-        depths = [{kind: depth for kind, (_, depth) in meter_model.shape(s).items()} for s in shapes]
+        depths = [
+            {kind: depth for kind, (_, depth) in meter_model.shape(s).items()} for s in shapes
+        ]
         refusing = [
             (place, kind)
             for place in range(4)
@@ -231,15 +234,32 @@ def test_a_packet_that_may_wait_leaves_when_the_bucket_has_it(meter: Meter) -> N
     departures = [reply.wait_ns for reply in waits if reply.passed]
     # 1 byte a microsecond, 2,000 of them at once.
     assert departures[:4] == [0, 0, 10**6, 2 * 10**6]
-    assert [b - a for a, b in zip(departures[1:], departures[2:], strict=False)] == [10**6] * (
-        len(departures) - 2
-    )
+    assert [b - a for a, b in pairwise(departures[1:])] == [10**6] * (len(departures) - 2)
     # What is ahead of a packet may take 100 ms; then it is refused.
     assert len(departures) == 2 + 101
     assert waits[-1] == waits[-2]
     assert (waits[-1].passed, waits[-1].kind) == (False, "rate")
     # Without a queue that waits, the bucket is as empty as it is.
     assert not meter.ask(100 * 10**6, 1000, egress=1).passed
+
+
+def test_who_can_wait_leaves_most_of_the_burst_to_those_who_cannot(meter: Meter) -> None:
+    # 0.3 s are 300,000 bytes; of them 262,144 pass at once where packets can wait.
+    limit = Limit("vpc", "v1", "egress", 1, rate_bps=8 * 10**6, shape=True)
+    begin(meter, 0, 0, limit)
+    sizes = [(1000, meter.ask(0, 1000, egress=1, may_wait=True)) for _ in range(300)]
+    assert [reply.wait_ns for _, reply in sizes[:262]] == [0] * 262
+    # The next has to wait for what it is short of, although there is some left.
+    assert sizes[262][1].wait_ns == (263_000 - 262_144) * 1000
+    assert meter.left(1, 0)["rate"] == 0
+    limit = replace(limit, rate_bps=8 * 10**7)
+    begin(meter, 0, 0, limit)
+    while meter.ask(0, 1000, egress=1, may_wait=True).passed:
+        pass
+    # What waits is 100 ms at the rate; the rest is there.
+    left = meter.left(1, 0)["rate"]
+    assert left == 3_000_000 - 262_144 - 1_000_000 - 1000 + 144
+    assert all(meter.ask(0, 1000, egress=1).passed for _ in range(left // 1000))
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one bucket", "two limits"])
