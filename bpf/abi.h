@@ -338,7 +338,7 @@ struct bucket {
 struct terms {
 	__u64 since_ns;		/* monotonic clock */
 	__u32 next;		/* number of the limit that is asked after this one, or 0 */
-	__u32 only;		/* kind of its bucket if it has but one, else BUCKETS */
+	__u32 only;		/* kind of its bucket if that is all there is to it, else BUCKETS */
 	__u8 buckets[168];	/* 3 of struct bucket, by their kind */
 };
 

@@ -48,7 +48,8 @@ def first(model: Model, eni: Eni, direction: str) -> int:
 def _terms(model: Model, limit: Limit) -> bytes:
     buckets = [_rate(limit), _ceil(limit), _packets(limit)]
     there = [kind for kind, bucket in enumerate(buckets) if any(bucket)]
-    only = there[0] if len(there) == 1 else abi.number("BUCKETS")
+    # What may have to wait is for the whole meter.
+    only = there[0] if len(there) == 1 and not limit.shape else abi.number("BUCKETS")
     return abi.record("terms").pack(next=_next(model, limit), only=only, buckets=b"".join(buckets))
 
 

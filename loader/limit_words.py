@@ -74,6 +74,16 @@ def size_text(size_bytes: int) -> str:
     return _text(size_bytes, "b")
 
 
+def about(amount: int, unit: str = "") -> str:
+    """An amount to three digits, "94.8mbit" for 94,837,261 bits."""
+    step = 10 ** max(0, len(str(amount)) - 3)
+    amount = (amount + step // 2) // step * step
+    fitting = ((p, f) for p, f in reversed(PREFIXES.items()) if amount >= f)
+    prefix, factor = next(fitting, ("", 1))
+    digits = amount / factor if amount % factor else amount // factor
+    return f"{digits}{prefix}{unit}"
+
+
 def burst_bytes(limit: Limit) -> int:
     """How many bytes may pass at once: what was given, or what is recommended for the rate."""
     if limit.burst_bytes is not None:

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from cipu_xdp.loader import parse, rules
+from cipu_xdp.loader import parse, rules, show_limits
 from cipu_xdp.loader.parse import trying
 from cipu_xdp.loader.records import Eni, Model, Route, Subnet, gateway_mac
 
@@ -22,6 +22,7 @@ def vpc(model: Model, name: str) -> Answer:
         "enis": sorted(e.name for e in model.enis.values() if e.vpc == name),
         "routes": [str(r.prefix) for r in model.routes.values() if r.vpc == name],
         "groups": sorted(g.name for g in model.groups.values() if g.vpc == name),
+        "limits": show_limits.own_limits(model, "vpc", name),
     }
 
 
@@ -86,6 +87,7 @@ def _eni(model: Model, found: Eni) -> Answer:
         "source_check": found.source_check,
         "hook": found.hook,
         "groups": list(found.groups),
+        "limits": show_limits.own_limits(model, "eni", found.name),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cipu_xdp.loader import abi, limit_rows, limit_table, limit_words, rules
+from cipu_xdp.loader.limits import limits_of
 from cipu_xdp.loader.parse import trying
 from cipu_xdp.loader.records import Limit, LimitKey, Link, Model
 
@@ -31,6 +32,10 @@ POLICED_NOTE = (
     "It polices instead of pacing: {why}. tc qdisc replace dev {iface} root fq gives it one."
 )
 UNPACED = "{ifaces} has no fq queue"
+XDP_NOTE = (
+    "What {names} sends is policed: XDP, which takes it, has no queue. "
+    "cipu-xdp eni set {first} --hook tc gives it one."
+)
 
 
 class Gauge:
@@ -58,6 +63,11 @@ class Gauge:
 def limit(model: Model, key: LimitKey) -> Answer:
     """A limit that is there, in numbers; what was not given is as recommended."""
     return _limit(model, model.limits[key])
+
+
+def own_limits(model: Model, scope: str, name: str) -> list[Answer]:
+    """Those of an ENI or VPC, in numbers."""
+    return [_limit(model, one) for _, one in sorted(limits_of(model, scope, name).items())]
 
 
 def limits(model: Model, vpc: str | None, gauge: Gauge | None, over_s: float) -> list[Answer]:
@@ -139,6 +149,21 @@ def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
         return [REMOTE_NOTE.format(name=found.name, host=model.enis[found.name].host)]
     if not found.shape:
         return []
+    queueless = _queueless(model, found)
+    noted = [XDP_NOTE.format(names=" and ".join(queueless), first=queueless[0])] if queueless else []
+    return noted if queueless and found.scope == "eni" else noted + _uplink_notes(model, links)
+
+
+def _queueless(model: Model, found: Limit) -> list[str]:
+    """ENIs under a limit whose frames XDP takes."""
+    return sorted(
+        eni.name
+        for eni in model.enis.values()
+        if eni.hook == "xdp" and found.name == (eni.vpc if found.scope == "vpc" else eni.name)
+    )
+
+
+def _uplink_notes(model: Model, links: Mapping[str, Link]) -> list[str]:
     paced = sorted(iface for iface in model.uplinks if iface in links and links[iface].paced)
     unpaced = sorted(iface for iface in model.uplinks if iface not in paced)
     if unpaced:
@@ -151,6 +176,6 @@ def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
 
 def pacing(link: Link | None, model: Model) -> str | None:
     """How an uplink treats limits that are to be shaped: "paces", "polices", None if none are."""
-    if link is None or not any(one.shape for one in model.limits.values()):
+    if link is None or not any(one.shape for one in limit_rows.held(model)):
         return None
     return "paces" if link.paced else "polices"

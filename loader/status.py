@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions
+from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions, show_limits
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
@@ -38,13 +38,14 @@ def status(place: Place, model: Model) -> Answer:
         },
         "routes": len(model.routes),
         "groups": len(model.groups),
+        "limits": len(model.limits),
         "sessions": None,
         "tables": [],
         "verdicts": [],
     }
     if record is not None and place.pins is not None:
         with Devices() as devices, closing(Attachment.open(record, place, devices)) as attachment:
-            answer["uplinks"] = [_uplink(attachment, u) for u in model.uplinks.values()]
+            answer["uplinks"] = [_uplink(attachment, model, u) for u in model.uplinks.values()]
             answer["enis"]["gone"] = _gone(attachment, model)
             answer["sessions"] = sessions.totals(attachment.tables)
             answer["tables"] = [*_tables(attachment, model), *_filled(attachment, model)]
@@ -62,7 +63,7 @@ def _gone(attachment: Attachment, model: Model) -> list[str]:
     )
 
 
-def _uplink(attachment: Attachment, uplink: Uplink) -> Answer:
+def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
     link = attachment.links.get(uplink.iface)
     hooked = attachment.record.uplinks.get(uplink.iface, Hooked("none", "it is not attached"))
     programs = list(_programs(attachment, link.ifindex)) if link else []
@@ -78,6 +79,7 @@ def _uplink(attachment: Attachment, uplink: Uplink) -> Answer:
         "xdp_mode": hooked.xdp_mode or None,
         "mtu": link.mtu if link else None,
         "tenant_mtu": link.mtu - OVERHEAD[uplink.vtep.version] if link else None,
+        "shaping": show_limits.pacing(link, model),
         "programs": programs,
         "ok": expected <= {one["hook"] for one in programs} and hooked.hook != "none",
     }

@@ -87,6 +87,19 @@ def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> Non
     assert 0 < until_leaves(outcomes[-1]) <= 18 * MS
 
 
+def test_who_can_wait_does_so_before_the_burst_is_gone(bench: Bench) -> None:
+    # 0.5 MB, of which 262,144 bytes are for what can wait.
+    out = limit(bench, "eni", "anna", "egress", rate="8mbit", burst="500kb", shape=True)
+    with_pacing(bench)
+    packet = between(ANNA, BERT, datagram(1400))
+    outcomes = [bench.tenant("v1", packet) for _ in range(230)]
+    assert outcomes[0].leaves_ns == 0
+    assert {got.verdict for got in outcomes} == {"SENT"}
+    assert outcomes[-1].leaves_ns > outcomes[-2].leaves_ns > 0
+    assert left(bench, out)["rate"] > 100_000
+    assert bench.tenant("v1", between(ANNA, AXEL, datagram(1400))).verdict == "DELIVERED"
+
+
 def test_what_may_wait_waits_for_no_more_than_a_tenth_of_a_second(bench: Bench) -> None:
     out = limit(bench, "eni", "anna", "egress", rate="1mbit", burst=1514, shape=True)
     with_pacing(bench)
