@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from killed import SIGKILL, points, start
 from lab import MODES, Built, built, eni, hosts, run, wait_for
 from traffic import Mailbox, answered, iperf_servers, ping, tcp_bytes
 
@@ -28,6 +29,7 @@ ENIS = {
 HEADERS = (14 + 20 + 8, 14 + 40 + 8)
 SIZE, BURST, RATE_BPS = 1000, 100_000, 1_000_000
 MEBIBYTE = 1 << 20
+KILLS = 6
 
 
 def topology_of(alpha: str, bravo: str, underlay: int) -> dict[str, Any]:
@@ -76,13 +78,19 @@ def told(lab: Built, host: str) -> dict[str, Any]:
     return dict(found)
 
 
-def flood(lab: Built, sender: str, receiver: str, index: int, count: int) -> int:
-    """Send so many datagrams as fast as can be; returns how many arrived."""
+def flood(
+    lab: Built, sender: str, receiver: str, index: int, count: int, *, first: bool = True
+) -> int:
+    """Send so many datagrams as fast as can be; returns how many arrived.
+
+    `first`: one more is sent before, and must arrive: then all on the way is known.
+    """
     ends = [(name, ENIS[name][2 + index]) for name in (sender, receiver)]
     (near, here), (far, there) = ends
     with Mailbox(lab.netns(near), here) as source, Mailbox(lab.netns(far), there) as target:
-        source.send(target, b"first")  # neighbours and next hops are known then
-        assert target.receive() is not None
+        if first:
+            source.send(target, b"first")
+            assert target.receive() is not None
         for _ in range(count):
             source.send(target, bytes(SIZE))
         target.socket.settimeout(0.2)
@@ -187,6 +195,26 @@ def test_a_tcp_that_speaks_ecn_is_told_instead_of_dropped(lab: Built, servers: N
         counters = told(lab, "alpha")["counters"]
     assert counters["marked"] > 0
     assert congestion_seen(lab.netns("far")) > before
+
+
+def test_a_change_killed_anywhere_leaves_the_old_limit_or_the_new_one(lab: Built) -> None:
+    own, words = lab.netns("alpha"), ("limit", "set", "client", "egress", "--pps", "1")
+    old, new = (*words, "--burst-packets", "1"), (*words, "--burst-packets", "2")
+    assert start(own, 0, *old).returncode == 0
+    with lab.overlay("alpha") as overlay:
+        for calls in points(own, KILLS, *new):
+            assert start(own, 0, *old).returncode == 0
+            assert start(own, calls, *new).returncode in (0, SIGKILL)
+            # Used up before the change, and before the next command: a second may bring one packet.
+            began = time.monotonic()
+            arrived = flood(lab, "client", "far", 0, 30, first=False)
+            assert arrived <= 2 + (time.monotonic() - began) + 1
+            overlay.vpc_create("more", 300)
+            overlay.vpc_delete("more")
+            assert all(table["in_line"] is not False for table in overlay.status()["tables"])
+            (told,) = overlay.limit_list(over_s=0.01)
+            assert told["burst_packets"] in (1, 2)
+        overlay.limit_clear("egress", eni="client")
 
 
 def test_the_list_shows_what_passes_now(lab: Built) -> None:
