@@ -30,7 +30,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy \
-	install uninstall clean distclean packages packages-dev
+	bench-limits install uninstall clean distclean packages packages-dev
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -84,6 +84,9 @@ bench: setup-dev ## measure beside kernel vxlan and beside no overlay (as root)
 
 bench-policy: setup-dev ## measure rules, sessions, scans, beside nftables and bare tables (as root)
 	@$(SUDO) $(BIN)/python tests/bench/policy.py $(BENCH)
+
+bench-limits: setup-dev ## measure rates, their cost, neighbours, beside TBF, HTB and bare hosts (as root)
+	@$(SUDO) $(BIN)/python tests/bench/limits.py $(BENCH)
 
 install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
 	@$(ours)

@@ -26,7 +26,7 @@ PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "status",
-    "vpc", "subnet", "eni", "route", "sg", "session",
+    "vpc", "subnet", "eni", "route", "sg", "session", "limit",
     "export", "lab", "completion",
 )  # fmt: skip
 

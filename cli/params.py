@@ -20,6 +20,8 @@ from cipu_xdp.cli.context import overlay
 
 Lister = Callable[[click.Context], Iterable[object]]
 
+DIRECTIONS = ("ingress", "egress")
+
 
 def examples(*lines: str) -> str:
     """An epilog for ``--help`` that shows ``lines`` as they are typed."""
@@ -153,6 +155,16 @@ def _states(_ctx: click.Context) -> Iterable[object]:
     return timeouts.DEFAULTS
 
 
+def _limited(ctx: click.Context) -> Iterable[object]:
+    # An ENI, or --vpc, and then a direction.
+    given = len(ctx.params.get("words") or ()) + bool(ctx.params.get("vpc"))
+    return (_enis(ctx), DIRECTIONS, ())[min(given, 2)]
+
+
+def _usual(*words: str) -> Lister:
+    return lambda _ctx: words
+
+
 def _interfaces(_ctx: click.Context) -> Iterable[object]:
     return [name for _, name in socket.if_nameindex()]
 
@@ -173,4 +185,8 @@ STATE = Word("state", known=_states)
 SUBNET = Word("CIDR", known=_subnets, check=_network)
 ROUTED = Word("CIDR", known=_prefixes, check=_network)
 MAC = Word("MAC address", check=_mac)
+LIMITED = Word("ENI or direction", known=_limited)
+RATE = Word("rate", known=_usual("1mbit", "10mbit", "100mbit", "1gbit", "10gbit"))
+PPS = Word("number of packets", known=_usual("1k", "10k", "100k", "1m"))
+SIZE = Word("size", known=_usual("100kb", "1mb", "10mb", "100mb", "1gb"))
 TABLE_SIZE = TableSize()

@@ -47,7 +47,7 @@ def attach(topo: topology.Topology, part: HostPart) -> None:
 
 
 def _fill(overlay: Overlay, topo: topology.Topology, part: HostPart) -> None:
-    # Names before what refers to them: VPCs, then security groups, ENIs, routes.
+    # Names before what refers to them: VPCs, then security groups, ENIs, routes, limits.
     vteps = [topo.hosts[part.name].vtep]
     for vpc in topo.vpcs.values():
         overlay.vpc_create(vpc.name, vpc.vni)
@@ -60,6 +60,8 @@ def _fill(overlay: Overlay, topo: topology.Topology, part: HostPart) -> None:
     for vpc in topo.vpcs.values():
         for route, target in topology.routes_on(topo, vpc, vteps):
             overlay.route_create(vpc.name, route.prefix, **_route_words(route, target))
+    if any(topology.limits_in(topo)):
+        overlay.limit_set_all(topo)
 
 
 def _fill_policy(overlay: Overlay, topo: topology.Topology) -> None:

@@ -24,6 +24,7 @@ from cipu_xdp.loader.records import (
 
 ETHERNET_BYTES = 14
 DEFAULT_MTU = 1500
+LEAST_MTU = 68  # of whatever carries IPv4 (RFC 791, 3.2)
 CREDIT = ("credit", limit_words.MAX_CREDIT_BYTES)
 PACKET_BURST = ("burst of packets", limit_words.MAX_BURST_PACKETS)
 # What `set_limit` takes of amounts: the field, and how its text is read.
@@ -78,6 +79,15 @@ def clear_limit(model: Model, scope: str, name: str, direction: str) -> Model:
         return replace(model, limits=removed(model.limits, key))
 
 
+def clear_limits(model: Model, scope: str, name: str) -> Model:
+    """Remove all limits of an ENI or VPC. Raises BadInput, also if there is none."""
+    with trying(f"clear the limits of the {_noun(scope)} {name}"):
+        _find(model, scope, name)
+        if not limits_of(model, scope, name):
+            raise Unfit("it has none", "List them with 'cipu-xdp limit list'.")
+        return without_limits_of(model, scope, name)
+
+
 def without_limits_of(model: Model, scope: str, name: str) -> Model:
     """The model without the limits of an ENI or VPC that goes."""
     left = {key: limit for key, limit in model.limits.items() if key[:2] != (scope, name)}
@@ -94,12 +104,15 @@ def _noun(scope: str) -> str:
     return "VPC" if scope == "vpc" else "ENI"
 
 
-def _key(model: Model, scope: str, name: str, direction: str) -> LimitKey:
-    parse.choice(scope, LIMIT_SCOPES, "kind of limit")
-    if scope == "vpc":
+def _find(model: Model, scope: str, name: str) -> None:
+    if parse.choice(scope, LIMIT_SCOPES, "kind of limit") == "vpc":
         rules.find_vpc(model, name)
     else:
         rules.find_eni(model, name)
+
+
+def _key(model: Model, scope: str, name: str, direction: str) -> LimitKey:
+    _find(model, scope, name)
     return scope, name, parse.choice(direction, RULE_DIRECTIONS, "direction")
 
 

@@ -22,7 +22,13 @@ from cipu_xdp.loader.groups import (
     set_group,
     set_timeouts,
 )
-from cipu_xdp.loader.limits import clear_limit, limits_of, set_limit, without_limits_of
+from cipu_xdp.loader.limits import (
+    clear_limit,
+    clear_limits,
+    limits_of,
+    set_limit,
+    without_limits_of,
+)
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
 from cipu_xdp.loader.placement import (
     create_eni,
@@ -73,6 +79,7 @@ __all__ = [
     "add_rule",
     "add_rules",
     "clear_limit",
+    "clear_limits",
     "create_eni",
     "create_group",
     "create_route",

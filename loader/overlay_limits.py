@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from cipu_xdp.loader import links, show_limits
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
-from cipu_xdp.loader.limits import DEFAULT_MTU
+from cipu_xdp.loader.limits import DEFAULT_MTU, LEAST_MTU
 from cipu_xdp.loader.overlay_base import Answer, Verbs
-from cipu_xdp.loader.records import RULE_DIRECTIONS, LimitKey, Model
+from cipu_xdp.loader.records import Model
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.attach import Attachment
+    from cipu_xdp.loader.topology_records import Topology
 
 MEASURED_S = 0.2
 
@@ -34,7 +35,7 @@ class LimitVerbs(Verbs):
         scope, name = _whose(f"set a limit on {direction}", eni, vpc)
 
         def verb(model: Model, attachment: "Attachment") -> Model:
-            mtu = _mtu(model, attachment, scope, name)
+            mtu = _mtu(model, attachment, scope, name, unknown=DEFAULT_MTU)
             return models.set_limit(model, scope, name, direction, mtu=mtu, **words)
 
         key = (scope, name, direction)
@@ -44,22 +45,33 @@ class LimitVerbs(Verbs):
             "notes": show_limits.notes(after, key, links.links()),
         }
 
+    def limit_set_all(self, topology: "Topology") -> list[Answer]:
+        """Set the limits of a topology, all at once."""
+        from cipu_xdp.loader.topology import limits_in, with_limits
+
+        def verb(model: Model, attachment: "Attachment") -> Model:
+            def mtu(scope: str, name: str) -> int:
+                return _mtu(model, attachment, scope, name, unknown=LEAST_MTU)
+
+            return with_limits(model, topology, mtu)
+
+        after = self._instance.change(verb)
+        keys = [(scope, name, limit.direction) for scope, name, limit in limits_in(topology)]
+        return [show_limits.limit(after, key) for key in keys]
+
     def limit_clear(
         self, direction: str | None = None, *, eni: str | None = None, vpc: str | None = None
     ) -> list[Answer]:
         """Remove the limit of a direction, or those of both; returns what was removed."""
         scope, name = _whose("clear a limit", eni, vpc)
-        cleared: list[LimitKey] = []
 
         def verb(model: Model) -> Model:
-            found = list(models.limits_of(model, scope, name)) if direction is None else []
-            for each in found or [direction or RULE_DIRECTIONS[0]]:
-                model = models.clear_limit(model, scope, name, each)
-                cleared.append((scope, name, each))
-            return model
+            if direction is None:
+                return models.clear_limits(model, scope, name)
+            return models.clear_limit(model, scope, name, direction)
 
-        before = self._changed_from(verb)
-        return [show_limits.limit(before, key) for key in cleared]
+        had = show_limits.own_limits(self._changed_from(verb), scope, name)
+        return [one for one in had if direction in (None, one["direction"])]
 
     def limit_list(self, vpc: str | None = None, *, over_s: float = MEASURED_S) -> list[Answer]:
         """Every limit, or those of a VPC and its ENIs: as configured, and what they do now.
@@ -84,11 +96,11 @@ def _whose(tried: str, eni: str | None, vpc: str | None) -> tuple[str, str]:
     return ("eni", str(eni)) if vpc is None else ("vpc", vpc)
 
 
-def _mtu(model: Model, attachment: "Attachment", scope: str, name: str) -> int:
+def _mtu(model: Model, attachment: "Attachment", scope: str, name: str, *, unknown: int) -> int:
     """The biggest MTU of the devices that a limit is for."""
     devs = [
         eni.dev
         for eni in model.enis.values()
         if eni.dev in attachment.links and name == (eni.vpc if scope == "vpc" else eni.name)
     ]
-    return max((attachment.links[dev].mtu for dev in devs if dev), default=DEFAULT_MTU)
+    return max((attachment.links[dev].mtu for dev in devs if dev), default=unknown)

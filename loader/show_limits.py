@@ -149,18 +149,19 @@ def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
         return [REMOTE_NOTE.format(name=found.name, host=model.enis[found.name].host)]
     if not found.shape:
         return []
-    queueless = _queueless(model, found)
-    noted = [XDP_NOTE.format(names=" and ".join(queueless), first=queueless[0])] if queueless else []
-    return noted if queueless and found.scope == "eni" else noted + _uplink_notes(model, links)
+    policed = _xdp_notes(model, found)
+    if policed and found.scope == "eni":
+        return policed
+    return policed + _uplink_notes(model, links)
 
 
-def _queueless(model: Model, found: Limit) -> list[str]:
-    """ENIs under a limit whose frames XDP takes."""
-    return sorted(
+def _xdp_notes(model: Model, found: Limit) -> list[str]:
+    names = sorted(
         eni.name
         for eni in model.enis.values()
         if eni.hook == "xdp" and found.name == (eni.vpc if found.scope == "vpc" else eni.name)
     )
+    return [XDP_NOTE.format(names=" and ".join(names), first=names[0])] if names else []
 
 
 def _uplink_notes(model: Model, links: Mapping[str, Link]) -> list[str]:

@@ -2,25 +2,29 @@
 """The one language for desired state and labs: what a file says, as records.
 
 A file names hosts, the underlay between them and VPCs with their subnets,
-ENIs, routes and security groups; every host can use the same file, because an ENI is local on
-the host it names and remote elsewhere. It decides what that means for one
-host (`desired`). How the words are spelled and checked is in topology_schema,
-YAML and JSON in topology_text, the building of labs in lab.
+ENIs, routes, security groups and limits; every host can use the same file,
+because an ENI is local on the host it names and remote elsewhere. It decides
+what that means for one host (`desired`). How the words are spelled and checked
+is in topology_schema, YAML and JSON in topology_text, the building of labs in
+lab.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.limits import LEAST_MTU
 from cipu_xdp.loader.records import Address, Model, Uplink
 from cipu_xdp.loader.topology_document import document
 from cipu_xdp.loader.topology_records import (
     Eni,
     Host,
+    Limit,
     Route,
     SecurityGroup,
     Subnet,
@@ -32,6 +36,7 @@ from cipu_xdp.loader.topology_records import (
 __all__ = [
     "Eni",
     "Host",
+    "Limit",
     "Route",
     "SecurityGroup",
     "Subnet",
@@ -42,11 +47,16 @@ __all__ = [
     "device_name",
     "document",
     "is_local",
+    "limits_in",
     "load",
     "parse_plain",
     "routes_on",
     "with_groups",
+    "with_limits",
 ]
+
+# Given "eni" or "vpc" and a name: the biggest packet, in bytes, that limits of it limit.
+Mtu = Callable[[str, str], int]
 
 
 def load(path: Path) -> Topology:
@@ -88,7 +98,8 @@ def desired(topology: Topology, uplinks: Iterable[Uplink]) -> Model:
     for uplink in uplinks:
         model = verbs.set_uplink(model, uplink)
         local.add(uplink.vtep)
-    for step in (_with_vpcs, _with_groups, _with_enis, _with_routes, _with_timeouts):
+    steps = (_with_vpcs, _with_groups, _with_enis, _with_routes, _with_timeouts, _with_limits)
+    for step in steps:
         try:
             model = step(model, topology, frozenset(local))
         except BadInput as error:
@@ -143,12 +154,32 @@ def with_groups(model: Model, topology: Topology) -> Model:
     return model
 
 
+def limits_in(topology: Topology) -> Iterator[tuple[str, str, Limit]]:
+    """Every limit of the file: "eni" or "vpc", the name of whose it is, and itself."""
+    for vpc in topology.vpcs.values():
+        yield from (("vpc", vpc.name, limit) for limit in vpc.limits)
+        for eni in vpc.enis:
+            yield from (("eni", eni.name, limit) for limit in eni.limits)
+
+
+def with_limits(model: Model, topology: Topology, mtu: Mtu) -> Model:
+    """Set the limits of the file, also those of ENIs on other hosts. Raises BadInput."""
+    for scope, name, limit in limits_in(topology):
+        model = verbs.set_limit(model, scope, name, mtu=mtu(scope, name), **asdict(limit))
+    return model
+
+
 def _with_groups(model: Model, topology: Topology, _local: frozenset[Address]) -> Model:
     return with_groups(model, topology)
 
 
 def _with_timeouts(model: Model, topology: Topology, _local: frozenset[Address]) -> Model:
     return verbs.set_timeouts(model, topology.timeouts)
+
+
+def _with_limits(model: Model, topology: Topology, _local: frozenset[Address]) -> Model:
+    # How big packets can be is known where the devices are.
+    return with_limits(model, topology, lambda _scope, _name: LEAST_MTU)
 
 
 def _with_enis(model: Model, topology: Topology, local: frozenset[Address]) -> Model:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cipu_xdp.loader import rule_words
-from cipu_xdp.loader.records import Eni, Model, Route, SecurityGroup
+from cipu_xdp.loader import limit_words, rule_words
+from cipu_xdp.loader.limits import limits_of
+from cipu_xdp.loader.records import Eni, Model, Route, SecurityGroup, Vpc
 
 
 def document(model: Model) -> dict[str, Any]:
@@ -20,24 +21,27 @@ def document(model: Model) -> dict[str, Any]:
     """
     uplinks = sorted(model.uplinks.values(), key=lambda uplink: uplink.iface)
     here = str(uplinks[0].vtep) if uplinks else None
-    vpcs: dict[str, dict[str, Any]] = {
-        vpc.name: {"vni": vpc.vni, "subnets": [], "security_groups": {}, "enis": {}, "routes": []}
-        for vpc in model.vpcs.values()
-    }
+    vpcs = {vpc.name: _told_vpc(model, vpc) for vpc in model.vpcs.values()}
     for subnet in model.subnets.values():
         told = {"cidr": str(subnet.cidr), "gateway": str(subnet.gateway)}
         vpcs[subnet.vpc]["subnets"].append(told)
     for group in model.groups.values():
         vpcs[group.vpc]["security_groups"][group.name] = _told_group(group)
     for eni in model.enis.values():
-        vpcs[eni.vpc]["enis"][eni.name] = _told_eni(eni, here)
+        vpcs[eni.vpc]["enis"][eni.name] = _told_eni(model, eni, here)
     for route in model.routes.values():
         vpcs[route.vpc]["routes"].append(_told_route(route))
     told_vpcs = {name: _without_empty(vpc) for name, vpc in vpcs.items()}
     return {"vpcs": told_vpcs} | _without_empty({"timeouts": dict(model.timeouts)})
 
 
-def _told_eni(eni: Eni, here: str | None) -> dict[str, Any]:
+def _told_vpc(model: Model, vpc: Vpc) -> dict[str, Any]:
+    """What a VPC says of itself, and room for what is in it, in the order of the file."""
+    parts: dict[str, Any] = {"subnets": [], "security_groups": {}, "enis": {}, "routes": []}
+    return {"vni": vpc.vni, "limits": _told_limits(model, "vpc", vpc.name)} | parts
+
+
+def _told_eni(model: Model, eni: Eni, here: str | None) -> dict[str, Any]:
     told: dict[str, Any] = {"mac": eni.mac, "ips": [str(ip) for ip in eni.ips]}
     if eni.dev is not None:
         told |= {"dev": eni.dev, "hook": eni.hook}
@@ -48,7 +52,12 @@ def _told_eni(eni: Eni, here: str | None) -> dict[str, Any]:
         told["source_check"] = False
     if eni.groups:
         told["security_groups"] = list(eni.groups)
-    return told
+    return told | _without_empty({"limits": _told_limits(model, "eni", eni.name)})
+
+
+def _told_limits(model: Model, scope: str, name: str) -> dict[str, Any]:
+    found = sorted(limits_of(model, scope, name).items())
+    return {direction: limit_words.plain(limit) for direction, limit in found}
 
 
 def _told_group(group: SecurityGroup) -> dict[str, Any]:

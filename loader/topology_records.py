@@ -52,6 +52,21 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit on a direction of an ENI or VPC: bits and packets a second, bytes, packets."""
+
+    direction: str
+    rate: int | None = None
+    burst: int | None = None
+    ceil: int | None = None
+    credit: int | None = None
+    pps: int | None = None
+    burst_packets: int | None = None
+    ecn: bool = False
+    shape: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Eni:
     """An ENI; `host` is a host's name or a VTEP, `dev` its device on that host.
 
@@ -68,6 +83,7 @@ class Eni:
     kind: str = "veth"
     mtu: int | None = None
     groups: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,7 @@ class Vpc:
     enis: tuple[Eni, ...] = ()
     routes: tuple[Route, ...] = ()
     groups: tuple[SecurityGroup, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 """The words of a topology file: which keys there are, what each may hold.
 
 Each class is one kind of mapping in the file, each docstring is its
-documentation; those of security groups are in topology_groups. It decides what
-is well spelled; a value's own form is decided in parse, what fits together in
-topology and model. Loaded only to read a file: importing pydantic takes longer
-than most commands.
+documentation; those of security groups are in topology_groups, those of limits in
+topology_limits. It decides what is well spelled; a value's own form is decided in
+parse, what fits together in topology and model. Loaded only to read a file:
+importing pydantic takes longer than most commands.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
 from cipu_xdp.loader.topology_groups import Number, SecurityGroupPart, groups_of
+from cipu_xdp.loader.topology_limits import LimitsPart, limits_of
 from cipu_xdp.loader.topology_words import (
     Device,
     Flag,
@@ -78,6 +79,7 @@ class EniPart(Part):
     kind: Literal["veth", "tap"] = "veth"
     mtu: TenantMtu | None = None
     security_groups: list[Name] = Field(default_factory=list)
+    limits: LimitsPart = Field(default_factory=LimitsPart)
 
     @model_validator(mode="after")
     def _placed(self) -> EniPart:
@@ -110,6 +112,7 @@ class VpcPart(Part):
     security_groups: dict[Name, SecurityGroupPart] = Field(default_factory=dict)
     enis: dict[Name, EniPart] = Field(default_factory=dict)
     routes: list[RoutePart] = Field(default_factory=list)
+    limits: LimitsPart = Field(default_factory=LimitsPart)
 
 
 class FilePart(Part):
@@ -152,13 +155,13 @@ def _vpc(name: str, part: VpcPart) -> topology.Vpc:
         tuple(_eni(key, eni) for key, eni in part.enis.items()),
         tuple(_route(route) for route in part.routes),
         groups_of(part.security_groups),
+        limits_of(part.limits),
     )
 
 
 def _eni(name: str, part: EniPart) -> topology.Eni:
-    words = dict(part) | {"ips": tuple(part.ips), "groups": tuple(part.security_groups)}
-    del words["security_groups"]
-    return topology.Eni(name, **words)
+    words = dict(part) | {"ips": tuple(part.ips), "limits": limits_of(part.limits)}
+    return topology.Eni(name, groups=tuple(words.pop("security_groups")), **words)
 
 
 def _route(part: RoutePart) -> topology.Route:

@@ -23,7 +23,49 @@ class Sessions(list[dict[str, Any]]):
         return map(json.dumps, self)
 
 
-VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64"}
+LIMIT = {
+    "scope": "eni",
+    "name": "web",
+    "vpc": "blue",
+    "direction": "egress",
+    "number": 1,
+    "rate_bps": 50_000_000,
+    "burst_bytes": 37_500_000,
+    "ceil_bps": 1_000_000_000,
+    "credit_bytes": 2_000_000_000,
+    "credit_s": 16.842,
+    "pps": None,
+    "burst_packets": None,
+    "recommended": ["burst", "burst_packets"],
+    "shaped_burst_bytes": 625_000,
+    "ecn": True,
+    "shape": True,
+}
+PPS_LIMIT = LIMIT | {
+    "direction": "ingress",
+    "number": 2,
+    "rate_bps": None,
+    "burst_bytes": None,
+    "ceil_bps": None,
+    "credit_bytes": None,
+    "credit_s": None,
+    "pps": 10_000,
+    "burst_packets": 500,
+    "recommended": ["burst", "credit"],
+    "shaped_burst_bytes": None,
+    "ecn": False,
+    "shape": False,
+}
+NOT_MEASURED = {"now": None, "left": None, "counters": None}
+MEASURED = {
+    "now": {"rate_bps": 94_837_261, "pps": 8144},
+    "left": {"rate": 1_000_000, "ceil": 37_500_000},
+    "counters": {
+        "packets": 12_000, "bytes": 18_000_000, "over_rate_packets": 30, "over_rate_bytes": 45_000,
+        "over_pps_packets": 7, "over_pps_bytes": 700, "marked": 5,
+    },
+}  # fmt: skip
+VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64", "limits": []}
 SUBNET = {"vpc": "blue", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}
 ROUTE = {"vpc": "blue", "prefix": "0.0.0.0/0", "kind": "eni", "target": "web"}
 LOCAL = {
@@ -38,9 +80,17 @@ LOCAL = {
     "source_check": True,
     "hook": "tc",
     "groups": ["web"],
+    "limits": [LIMIT, PPS_LIMIT],
     "notes": ["the peer of veth-web has GRO off"],
 }
-REMOTE = LOCAL | {"name": "db", "number": 2, "dev": None, "host": "192.0.2.2", "notes": []}
+REMOTE = LOCAL | {
+    "name": "db",
+    "number": 2,
+    "dev": None,
+    "host": "192.0.2.2",
+    "limits": [],
+    "notes": [],
+}
 COUNTS = {"in_use": 3, "opened": 40, "evicted": 2, "refused": 1}
 SESSION = {
     "protocol": "tcp",
@@ -92,6 +142,7 @@ UPLINK = {
     "xdp_mode": "native",
     "mtu": 1600,
     "tenant_mtu": 1550,
+    "shaping": None,
     "programs": [{"hook": "xdp", "id": 7, "tag": "ab12", "name": "from_fabric"}],
     "ok": True,
     "notes": ["eth0 has a second address"],
@@ -108,6 +159,7 @@ STATUS = {
     "enis": {"local": 1, "remote": 1},
     "routes": 1,
     "groups": 1,
+    "limits": 2,
     "sessions": COUNTS | {"capacity": 65536},
     "tables": [{"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536}],
     "verdicts": [
@@ -145,6 +197,9 @@ ANSWERS: dict[str, object] = {
     "sg_show": WHOLE_GROUP,
     "sg_rule_add": RULE,
     "sg_rule_delete": RULE,
+    "limit_set": LIMIT | {"notes": ["It polices instead of pacing."]},
+    "limit_clear": [LIMIT, PPS_LIMIT],
+    "limit_list": [LIMIT | MEASURED, PPS_LIMIT | NOT_MEASURED],
     "export": {"vpcs": {"blue": {"vni": 100}}},
 }
 BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET, "sg": GROUP}

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import group_models
+import limit_models
 import pytest
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ KINDS: tuple[tuple[int, st.SearchStrategy[Verb]], ...] = (
     (2, st.builds(lambda name: lambda m: verbs.delete_eni(m, name), enis)),
     (2, st.builds(lambda vpc, cidr: lambda m: verbs.delete_route(m, vpc, cidr), vpcs, prefixes)),
     *group_models.KINDS,
+    *limit_models.KINDS,
 )
 SHARES = tuple(index for index, (times, _) in enumerate(KINDS) for _ in range(times))
 histories = st.lists(
@@ -154,6 +156,7 @@ def assert_whole(model: Model) -> None:
     _assert_routes_lead_somewhere(model)
     _assert_paths_match(model)
     group_models.assert_groups_whole(model)
+    limit_models.assert_limits_whole(model)
 
 
 def _assert_unique(values: Iterable[Hashable]) -> None:

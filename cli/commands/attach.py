@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from cipu_xdp.cli import output
-from cipu_xdp.cli.commands.status import UPLINK_FIELDS
+from cipu_xdp.cli.commands.status import uplink_fields
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.params import ADDRESS, IFACE, TABLE_SIZE, examples
 
@@ -72,4 +72,4 @@ def attach(
             table_sizes=dict(table_sizes) or None,
             progress=output.progress,
         )
-    output.show_object(uplink, UPLINK_FIELDS, done=f"attached {iface}")
+    output.show_object(uplink, uplink_fields(uplink), done=f"attached {iface}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from cipu_xdp.cli import output
+from cipu_xdp.cli.commands.limit import limits_text
 from cipu_xdp.cli.commands.status import sessions_text
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column, Row
@@ -39,7 +40,11 @@ FIELDS = (
     Column("hook", "hook"),
     Column("security groups", _groups),
 )
-SHOWN = (*FIELDS, Column("sessions", lambda eni: sessions_text(eni["sessions"])))
+SHOWN = (
+    *FIELDS,
+    Column("limits", limits_text),
+    Column("sessions", lambda eni: sessions_text(eni["sessions"])),
+)
 IPS = click.option(
     "--ip", "ips", type=ADDRESS, multiple=True, metavar="ADDR", help="Address; may be repeated."
 )

@@ -24,6 +24,10 @@ def _health(uplink: Row) -> str:
     return "in place" if uplink["ok"] else "NOT IN PLACE, attach it again"
 
 
+def _shaping(uplink: Row) -> str:
+    return {"paces": "paced", "polices": "policed, it has no fq queue"}[uplink["shaping"]]
+
+
 def sessions_text(counts: Row | None) -> str:
     """What there is of sessions, of an ENI or of all."""
     if counts is None:
@@ -42,6 +46,7 @@ UPLINK_FIELDS = (
     Column("programs", _programs),
     Column("state", _health),
 )
+SHAPING = Column("limits to shape", _shaping)
 INSTANCE_FIELDS = (
     Column("instance", "instance"),
     Column("version", "version"),
@@ -53,6 +58,7 @@ INSTANCE_FIELDS = (
     Column("ENIs", lambda state: _enis(state["enis"])),
     Column("routes", "routes"),
     Column("security groups", "groups"),
+    Column("limits", "limits"),
     Column("sessions", lambda state: sessions_text(state["sessions"])),
 )
 TABLE_COLUMNS = (
@@ -68,6 +74,11 @@ VERDICT_COLUMNS = (
     Column("bytes", "bytes", numeric=True),
     Column("meaning", "meaning"),
 )
+
+
+def uplink_fields(uplink: Row) -> tuple[Column, ...]:
+    """What is shown of an uplink."""
+    return UPLINK_FIELDS if uplink["shaping"] is None else (*UPLINK_FIELDS, SHAPING)
 
 
 @click.command(epilog=examples("cipu-xdp status", "cipu-xdp status --json"))
@@ -94,7 +105,7 @@ def _print(state: Row) -> None:
     output.print_fields(state, INSTANCE_FIELDS)
     for uplink in state["uplinks"]:
         output.say("")
-        output.print_fields(uplink, UPLINK_FIELDS)
+        output.print_fields(uplink, uplink_fields(uplink))
         for sentence in uplink.get("notes") or ():
             output.note(sentence)
     if state["tables"]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from cipu_xdp.cli import output
+from cipu_xdp.cli.commands.limit import limits_text
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column
 from cipu_xdp.cli.params import NEW_NAME, VPC, examples
@@ -15,6 +16,7 @@ FIELDS = (
     Column("VNI", "vni", numeric=True),
     Column("gateway MAC", "gateway_mac"),
 )
+SHOWN = (*FIELDS, Column("limits", limits_text))
 
 
 @click.group(epilog=examples("cipu-xdp vpc create blue --vni 100", "cipu-xdp vpc list"))
@@ -51,4 +53,4 @@ def list_() -> None:
 def show(name: str) -> None:
     """Show the VPC NAME."""
     with overlay() as net:
-        output.show_object(net.vpc_show(name), FIELDS)
+        output.show_object(net.vpc_show(name), SHOWN)

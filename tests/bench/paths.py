@@ -47,9 +47,9 @@ def overlay(mode: str) -> Iterator[Path]:
 
 
 @contextmanager
-def kernel_vxlan() -> Iterator[Path]:
-    """The kernel's vxlan device and bridge."""
-    with _two_hosts("bk") as (tenants, near):
+def kernel_vxlan(prefix: str = "bk") -> Iterator[Path]:
+    """The kernel's vxlan device and bridge; namespaces have names with that prefix."""
+    with _two_hosts(prefix) as (tenants, near):
         for number, host in enumerate(near, 1):
             other = 3 - number
             run(

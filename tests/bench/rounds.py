@@ -19,7 +19,7 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, seed, and packets as a share of the usual number."""
+    """How much is measured: rounds, seed, and packets and time as a share of the usual."""
 
     rounds: int = 5
     seed: int = 1
@@ -27,6 +27,10 @@ class Effort:
 
     def packets(self, usual: int) -> int:
         return max(64, int(usual * self.share))
+
+    def seconds(self, usual: float) -> float:
+        """The same share of a time, but a second at the least."""
+        return max(1.0, usual * self.share)
 
 
 @dataclass

@@ -187,6 +187,18 @@ def test_a_change_neither_refills_nor_empties_a_bucket(
     )
 
 
+def test_a_deeper_bucket_has_what_the_old_one_held_not_what_ran_over(meter: Meter) -> None:
+    shallow = Limit("vpc", "v1", "egress", 1, rate_bps=8 * 10**6, burst_bytes=2000)
+    begin(meter, 0, 0, shallow)
+    # A second at 1 byte a microsecond: all but 2,000 of a million bytes ran over.
+    meter.put(replace(shallow, burst_bytes=10**6), NS)
+    assert not meter.ask(NS, 2001, egress=1).passed
+    assert meter.ask(NS, 2000, egress=1).passed
+    meter.put(replace(shallow, burst_bytes=10**7), NS + 1000_000)
+    assert not meter.ask(NS + 1000_000, 1001, egress=1).passed
+    assert meter.ask(NS + 1000_000, 1000, egress=1).passed
+
+
 @pytest.mark.parametrize("rate", [10**3, 10**6, 123_456_789, 10**9, 4 * 10**11])
 def test_a_rate_does_not_drift(meter: Meter, rate: int) -> None:
     shape = Limit("vpc", "v1", "egress", 1, rate_bps=rate, burst_bytes=1514)

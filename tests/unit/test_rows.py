@@ -16,7 +16,7 @@ from cipu_xdp.loader.model import Link, Model, Uplink
 from cipu_xdp.loader.rows import rows
 
 TABLES = {"devices", "enis", "vpcs", "addresses", "routes", "vteps", "paths"}
-POLICY_TABLES = {"rule_sets", "members", "policies", "timeouts"}
+POLICY_TABLES = {"rule_sets", "members", "policies", "timeouts", "limits"}
 
 
 def target(kind: str, **fields: Any) -> dict[str, Any]:

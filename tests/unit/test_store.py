@@ -61,6 +61,16 @@ def with_groups(model: Model) -> Model:
     return verbs.set_eni(model, "a", groups=["web", "db"])
 
 
+def with_limits(model: Model) -> Model:
+    """A limit of each form: of an ENI here, of one elsewhere, and of a VPC."""
+    model = verbs.set_limit(model, "eni", "a", "egress", rate="8mbit", burst="1mb", ceil="1gbit",
+                            credit="10gb", ecn=True, shape=True)  # fmt: skip
+    model = verbs.set_limit(model, "eni", "b", "ingress", pps="50k", burst_packets=7)
+    model = verbs.set_limit(model, "vpc", "red", "egress", rate=10**12, pps=10**9)
+    model = verbs.set_limit(model, "vpc", "blue", "ingress", rate="1kbit")
+    return verbs.clear_limit(model, "vpc", "red", "egress")
+
+
 def test_a_new_store_holds_the_empty_model(store: Store) -> None:
     assert store.load() == Model()
     assert store.intents() == set()
@@ -124,7 +134,7 @@ def test_all_that_a_model_can_say_comes_back(store: SqliteStore) -> None:
         ("::/0", "blackhole", None),
     ):
         model = verbs.create_route(model, "red", prefix, kind, target)
-    model = with_groups(model)
+    model = with_limits(with_groups(model))
     model = verbs.set_timeouts(model, {"udp_opening": 5, "tcp_closing": 2_000_000})
     model = verbs.set_table_sizes(model, {"addresses": 1024})
     store.commit(Model(), model)

@@ -18,7 +18,7 @@ from cipu_xdp.loader.model import Model, Rule
 from cipu_xdp.loader.records import removed
 from cipu_xdp.loader.store import SqliteStore
 
-NEW = {"security_groups", "next_rules", "rules", "eni_groups", "timeouts"}
+NEW = {"security_groups", "next_rules", "rules", "eni_groups", "timeouts", "limits"}
 
 
 @pytest.fixture

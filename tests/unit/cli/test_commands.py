@@ -66,6 +66,13 @@ REACHES: list[tuple[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
     ),
     ("session timeout reset udp_opening", ("session_timeout_reset", ("udp_opening",), {})),
     ("session timeout reset", ("session_timeout_reset", (None,), {})),
+    ("limit clear web egress", ("limit_clear", ("egress",), {"eni": "web"})),
+    ("limit clear web", ("limit_clear", (None,), {"eni": "web"})),
+    ("limit clear egress egress", ("limit_clear", ("egress",), {"eni": "egress"})),
+    ("limit clear --vpc red", ("limit_clear", (None,), {"vpc": "red"})),
+    ("limit clear ingress --vpc red", ("limit_clear", ("ingress",), {"vpc": "red"})),
+    ("limit list", ("limit_list", (None,), {"over_s": 0.2})),
+    ("limit list --vpc red --over 5", ("limit_list", ("red",), {"over_s": 5.0})),
     ("status", ("status", (), {})),
     ("export", ("export", (), {})),
 ]

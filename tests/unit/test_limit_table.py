@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits that change: nothing that was spent is given back.
+
+Against buckets of fractions, whose tokens are never rounded.
+"""
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limit_lines import Limit, Shape, begun
+
+from cipu_xdp.loader import limit_table
+from cipu_xdp.loader.limit_table import KINDS, WORD
+
+SECOND = 10**9
+
+# From one packet a second to 1000 gbit.
+fills = st.sampled_from((1, 1 << 26, 1 << 56, 9 * 10**18)) | st.integers(72_057_594, 9 * 10**18)
+depths = st.sampled_from((1, 1514, 1 << 50)) | st.integers(1, 1 << 51)
+shapes = st.dictionaries(st.sampled_from(KINDS), st.tuples(fills, depths), min_size=1)
+# The words of what was spent, also just before they wrap.
+words = st.integers(0, WORD - 1) | st.integers(WORD - (1 << 20), WORD - 1) | st.just(0)
+spents = st.fixed_dictionaries(dict.fromkeys(KINDS, words))
+times = st.integers(0, 10**18)
+gaps = st.sampled_from((0, 1, SECOND)) | st.integers(0, 3600 * SECOND)
+
+limits = st.builds(Limit, shapes, spents, times)
+parts = st.sampled_from((Fraction(1), Fraction(1, 2))) | st.fractions(0, 1)
+steps = st.lists(
+    st.tuples(st.just("wait"), gaps)
+    | st.tuples(st.just("change"), shapes)
+    | st.tuples(st.just("spend"), st.sampled_from(KINDS), parts),
+    max_size=20,
+)
+
+
+@given(limits, steps)
+def test_no_history_of_changes_gives_a_unit_more_than_there_was(limit: Limit, history: Any) -> None:
+    for step, *words in history:
+        getattr(limit, step)(*words)
+        left = limit.left()
+        assert left.keys() == limit.exact.keys()
+        for kind, bucket in limit.exact.items():
+            # Parts of a unit are rounded away now and at each change; and a full
+            # bucket does not take up parts, which then count as not come yet.
+            assert bucket.left - limit.changes - 1 < left[kind] < bucket.left + 1
+
+
+@given(limits, steps, shapes)
+def test_right_after_a_change_there_is_what_there_was_if_it_fits(
+    limit: Limit, history: Any, shape: Shape
+) -> None:
+    for step, *words in history:
+        getattr(limit, step)(*words)
+    before = limit.left()
+    limit.change(shape)
+    assert limit.left() == {
+        kind: min(depth, before.get(kind, depth)) for kind, (_, depth) in shape.items()
+    }
+
+
+@given(shapes, spents, times, gaps)
+def test_a_new_bucket_is_full_whatever_was_spent_before(
+    shape: Shape, spent: dict[str, int], now: int, gap: int
+) -> None:
+    terms = begun(shape, spent, now)
+    full = {kind: depth for kind, (_, depth) in shape.items()}
+    assert limit_table.left(terms, spent, now) == full
+    assert limit_table.left(terms, spent, now + gap) == full
+
+
+@given(limits, steps, shapes, shapes)
+def test_two_changes_in_a_row_leave_what_fits_into_both(
+    limit: Limit, history: Any, one: Shape, other: Shape
+) -> None:
+    for step, *words in history:
+        getattr(limit, step)(*words)
+    before = limit.left()
+    limit.change(one)
+    limit.change(other)
+    for kind, (_, depth) in other.items():
+        least = min(before.get(kind, depth), one[kind][1]) if kind in one else depth
+        assert limit.left()[kind] == min(depth, least)
+
+
+def test_time_counts_at_the_rate_that_held() -> None:
+    # A unit a nanosecond, then two, then a half.
+    limit = Limit({"rate": (1 << 56, 10_000)}, dict.fromkeys(KINDS, WORD - 5), 7)
+    limit.spend("rate", Fraction(1))
+    limit.wait(100)
+    assert limit.left() == {"rate": 100}
+    limit.change({"rate": (2 << 56, 10_000)})
+    limit.wait(100)
+    assert limit.left() == {"rate": 300}
+    limit.change({"rate": (1 << 55, 10_000)})
+    limit.wait(100)
+    assert limit.left() == {"rate": 350}
+
+
+def test_a_bucket_that_was_full_is_no_fuller_when_it_grows() -> None:
+    limit = Limit({"rate": (1 << 56, 1000)}, dict.fromkeys(KINDS, 0), 0)
+    limit.wait(10**9)
+    limit.change({"rate": (1 << 56, 50_000)})
+    assert limit.left() == {"rate": 1000}
+    limit.wait(500)
+    assert limit.left() == {"rate": 1500}
+
+
+def test_what_is_owed_is_owed_under_other_terms_too() -> None:
+    limit = Limit({"rate": (1 << 56, 1000)}, dict.fromkeys(KINDS, WORD - 1), 0)
+    # A super-packet that is bigger than the bucket passes a full one.
+    limit.spent["rate"] = (limit.spent["rate"] + 65_000) % WORD
+    assert limit.left() == {"rate": -64_000}
+    limit.change({"rate": (1 << 56, 1 << 40), "ceil": (1 << 56, 99)})
+    assert limit.left() == {"rate": -64_000, "ceil": 99}
+    limit.wait(64_001)
+    assert limit.left() == {"rate": 1, "ceil": 99}
+
+
+def test_a_clock_that_lies_back_takes_nothing_away() -> None:
+    limit = Limit({"rate": (1 << 56, 1000)}, dict.fromkeys(KINDS, 0), 10**6)
+    limit.spend("rate", Fraction(1, 2))
+    limit.now -= 1000
+    assert limit.left() == {"rate": 500}
+    limit.change({"rate": (1 << 56, 2000)})
+    assert limit.left() == {"rate": 500}
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [(0, 0), (1, 1), (WORD - 1, -1), (WORD, 0), (-1, -1), (WORD >> 1, -(1 << 63)), (-WORD, 0)],
+)
+def test_a_difference_of_words_wraps(word: int, number: int) -> None:
+    assert limit_table.signed(word) == number
