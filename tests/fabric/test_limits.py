@@ -29,7 +29,7 @@ ENIS = {
 HEADERS = (14 + 20 + 8, 14 + 40 + 8)
 SIZE, BURST, RATE_BPS = 1000, 100_000, 1_000_000
 MEBIBYTE = 1 << 20
-KILLS = 6
+KILLS = 3
 
 
 def topology_of(alpha: str, bravo: str, underlay: int) -> dict[str, Any]:
