@@ -72,10 +72,10 @@ def test_a_rule_set_is_there_as_it_was_compiled(tables: Tables) -> None:
     load(tables, model)
     ((key, cells),) = rows(model, LINKS)["rule_sets"].items()
     assert b"".join(tables["rule_sets"].values(key)) == cells
-    assert tables["rule_sets"].holds(rows(model, LINKS)["rule_sets"])
+    assert tables.holds("rule_sets", rows(model, LINKS)["rule_sets"])
     load(tables, with_member())
     assert set_numbers(tables) == {}
-    assert not tables["rule_sets"].holds(rows(model, LINKS)["rule_sets"])
+    assert not tables.holds("rule_sets", rows(model, LINKS)["rule_sets"])
     assert list(tables["rule_sets"].values(key)) == []
 
 
@@ -125,7 +125,7 @@ def test_policy_is_whole_after_every_single_write(tables: Tables, seed: int) -> 
         before = after
     assert replaced
     for name in set(WRITTEN) - {"devices"}:  # these devices are not there
-        assert tables[name].holds(before[name]), name
+        assert tables.holds(name, before[name]), name
 
 
 KEPT = ("owners", "rings", "fragments")
