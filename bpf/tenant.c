@@ -236,6 +236,9 @@ inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct
 	if (verdict != SENT && !(verdict == DELIVERED && way->target.flags & TARGET_FLAG_XDP) &&
 	    action_of(verdict) != ACTION_DROP)
 		return XDP_PASS;
+	/* Shorter than any on a wire: tenant_xdp_forward could not write into it. */
+	if (p->length < ETH_HLEN + sizeof(struct ipv6hdr) && action_of(verdict) != ACTION_DROP)
+		return XDP_PASS;
 	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
 		leave(way, verdict);
