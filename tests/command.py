@@ -7,7 +7,9 @@ It decides what "nothing is left" means.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +22,8 @@ from typing import Any
 
 from lab import namespaces, run, wait_for
 
+from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.kernel import open_program
 from cipu_xdp.loader.pins import BPFFS, RUN, Place, instances
 
 SCRIPT = Path(sys.executable).parent / "cipu-xdp"
@@ -140,10 +144,17 @@ class Machine:
 
 def wait_gone(programs: set[int]) -> None:
     """Wait until the kernel has none of these programs any more: it takes its time."""
-    wait_for(
-        lambda: not programs & {each["id"] for each in json.loads(run("bpftool", "-j", "prog"))},
-        f"the programs {programs} are gone",
-    )
+    wait_for(lambda: not any(map(_is_loaded, programs)), f"the programs {programs} are gone")
+
+
+def _is_loaded(program: int) -> bool:
+    try:
+        os.close(open_program(program))
+    except KernelRefused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return False
+    return True
 
 
 @contextmanager
