@@ -96,12 +96,12 @@ class Attachment:
     def unhooked(self, model: Model) -> set[str]:
         """Devices of ENIs that were gone and came back: the kernel struck them out."""
         known = self.tables["devices"].rows()
-        devs = {eni.dev for eni in model.enis.values() if eni.dev in self.links}
+        devs = {eni.dev for eni in model.enis.local() if eni.dev in self.links}
         return {dev for dev in devs if dev and abi.u32(self.links[dev].ifindex) not in known}
 
     def put_tenants(self, model: Model, devs: Iterable[str], undo: Undo) -> None:
         """Make the hooks of these devices what the model says: an ENI's, or none."""
-        hook_of = {eni.dev: eni.hook for eni in model.enis.values() if eni.dev}
+        hook_of = {eni.dev: eni.hook for eni in model.enis.local() if eni.dev}
         for dev in devs:
             link = self.links.get(dev)
             if link is None:
@@ -159,7 +159,7 @@ class Attachment:
         self.hooks.keep_programs(tenant.fds, undo)
         self.hooks.keep_uplink(link.ifindex, ours.fds, undo)
         self.write(model)
-        self.put_tenants(model, [eni.dev for eni in model.enis.values() if eni.dev], undo)
+        self.put_tenants(model, [eni.dev for eni in model.enis.local() if eni.dev], undo)
         self.hooks.put_tc(link.ifindex, "egress", ours.fds["uplink_egress"], undo)
         self.hooks.put_tc(link.ifindex, "ingress", ours.fds["uplink_ingress"], undo)
         before = self.record.uplinks.get(uplink.iface)

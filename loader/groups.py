@@ -64,7 +64,7 @@ def delete_group(model: Model, name: str) -> Model:
     """Remove a security group that no ENI is in and no rule of another names. Raises BadInput."""
     with trying(f"delete the security group {name}"):
         rules.find_group(model, name)
-        members = [f"the ENI {eni.name}" for eni in model.enis.values() if name in eni.groups]
+        members = [f"the ENI {eni.name}" for eni in model.enis.in_group(name)]
         naming = [
             f"the rule {rule.id} of the security group {group.name}"
             for group in model.groups.values()

@@ -118,7 +118,7 @@ class Instance:
             _check_devices(before, after, attachment)
             changed = _devices_that_change(before, after)
             attachment.check_room(after)
-            for dev in changed & {eni.dev for eni in after.enis.values()}:
+            for dev in changed & {eni.dev for eni in after.enis.local() if eni.dev}:
                 attachment.check_tenant(dev)
             touched = changed | attachment.unhooked(after)
             intents = touched or {TABLES}
@@ -139,8 +139,9 @@ class Instance:
 
 def _check_devices(before: Model, after: Model, attachment: "Attachment") -> None:
     """An ENI cannot be changed on a device that is gone."""
-    for name, eni in after.enis.items():
-        if eni.dev and eni.dev not in attachment.links and before.enis.get(name) != eni:
+    for name in after.enis.changed(before.enis):
+        eni = after.enis.get(name)
+        if eni and eni.dev and eni.dev not in attachment.links:
             raise BadInput(
                 f"change ENI {name}",
                 f"its device {eni.dev} is gone",
@@ -150,5 +151,5 @@ def _check_devices(before: Model, after: Model, attachment: "Attachment") -> Non
 
 def _devices_that_change(before: Model, after: Model) -> set[str]:
     """Devices whose hooks are others before and after."""
-    hooks = [{(eni.dev, eni.hook) for eni in m.enis.values() if eni.dev} for m in (before, after)]
+    hooks = [{(eni.dev, eni.hook) for eni in m.enis.local() if eni.dev} for m in (before, after)]
     return {dev for dev, _ in hooks[0] ^ hooks[1]}

@@ -14,6 +14,7 @@ from cipu_xdp.loader.parse import Unfit, trying
 from cipu_xdp.loader.records import (
     LIMIT_SCOPES,
     RULE_DIRECTIONS,
+    Eni,
     Limit,
     LimitKey,
     Model,
@@ -98,6 +99,11 @@ def limits_of(model: Model, scope: str, name: str) -> dict[str, Limit]:
     """The limits of an ENI or VPC by direction."""
     keys = ((direction, (scope, name, direction)) for direction in RULE_DIRECTIONS)
     return {direction: model.limits[key] for direction, key in keys if key in model.limits}
+
+
+def bound_here(model: Model, scope: str, name: str) -> list[Eni]:
+    """The ENIs with a device here that a limit of an ENI or VPC is for."""
+    return [e for e in model.enis.local() if name == (e.vpc if scope == "vpc" else e.name)]
 
 
 def _noun(scope: str) -> str:

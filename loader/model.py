@@ -157,7 +157,7 @@ def delete_vpc(model: Model, name: str) -> Model:
     with trying(f"delete the VPC {name}"):
         rules.find_vpc(model, name)
         subnets = [f"the subnet {s.cidr}" for s in model.subnets.values() if s.vpc == name]
-        enis = [f"the ENI {e.name}" for e in model.enis.values() if e.vpc == name]
+        enis = [f"the ENI {eni.name}" for eni in model.enis.in_vpc(name)]
         routes = [
             f"the route {route.prefix} of the VPC {route.vpc}"
             for route in model.routes.values()
@@ -192,10 +192,6 @@ def delete_subnet(model: Model, vpc: str, cidr: NetworkLike) -> Model:
         network = parse.prefix(cidr)
         if (vpc, network) not in model.subnets:
             raise Unfit("there is no such subnet", "List them with 'cipu-xdp subnet list'.")
-        inside = [
-            f"the ENI {eni.name}"
-            for eni in model.enis.values()
-            if eni.vpc == vpc and any(ip in network for ip in eni.ips)
-        ]
+        inside = [f"the ENI {eni.name}" for eni in model.enis.in_subnet(vpc, network)]
         rules.unreferenced(inside, "Delete these first, or give them other addresses.")
         return replace(model, subnets=removed(model.subnets, (vpc, network)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cipu_xdp.loader import links, show_limits
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
-from cipu_xdp.loader.limits import DEFAULT_MTU, LEAST_MTU
+from cipu_xdp.loader.limits import DEFAULT_MTU, LEAST_MTU, bound_here
 from cipu_xdp.loader.overlay_base import Answer, Verbs
 from cipu_xdp.loader.records import Model
 
@@ -98,9 +98,5 @@ def _whose(tried: str, eni: str | None, vpc: str | None) -> tuple[str, str]:
 
 def _mtu(model: Model, attachment: "Attachment", scope: str, name: str, *, unknown: int) -> int:
     """The biggest MTU of the devices that a limit is for."""
-    devs = [
-        eni.dev
-        for eni in model.enis.values()
-        if eni.dev in attachment.links and name == (eni.vpc if scope == "vpc" else eni.name)
-    ]
-    return max((attachment.links[dev].mtu for dev in devs if dev), default=unknown)
+    links = [attachment.links.get(eni.dev or "") for eni in bound_here(model, scope, name)]
+    return max((link.mtu for link in links if link), default=unknown)

@@ -6,8 +6,9 @@ index of its path here when it is first named, and loses it with the last that
 names it; the index never changes in between, for the datapath's state hangs on it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
+from ipaddress import ip_address
 
 from cipu_xdp.loader import parse, rules
 from cipu_xdp.loader.limits import without_limits_of
@@ -15,6 +16,7 @@ from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
 from cipu_xdp.loader.records import (
     ENI_HOOKS,
     ROUTE_KINDS,
+    Address,
     Eni,
     Model,
     Route,
@@ -52,7 +54,7 @@ def create_eni(
         addresses = tuple(map(parse.address, ips))
         if mac is None and addresses:
             mac = default_mac(vni, addresses[0])
-        number = rules.lowest_free([eni.number for eni in model.enis.values()])
+        number = model.enis.next_number()
         blank = Eni(
             name, number, vpc, "", addresses, source_check=source_check, groups=tuple(groups)
         )
@@ -90,7 +92,7 @@ def set_eni(
 def delete_eni(model: Model, name: str) -> Model:
     """Remove an ENI that no route leads to, and its limits. Raises BadInput."""
     with trying(f"delete the ENI {name}"):
-        rules.find_eni(model, name)
+        eni = rules.find_eni(model, name)
         routes = [
             f"the route {route.prefix} of the VPC {route.vpc}"
             for route in model.routes.values()
@@ -98,7 +100,7 @@ def delete_eni(model: Model, name: str) -> Model:
         ]
         rules.unreferenced(routes, "Delete these first.")
         without = without_limits_of(model, "eni", name)
-        return _with_paths(replace(without, enis=removed(model.enis, name)))
+        return _with_paths(replace(without, enis=model.enis.without(name)), _hosts(eni))
 
 
 def create_route(
@@ -118,7 +120,7 @@ def create_route(
         route = Route(vpc, parse.route_prefix(prefix), kind, target)
         rules.check_route(model, route)
         routes = added(model.routes, (vpc, route.prefix), route)
-        return _with_paths(replace(model, routes=routes))
+        return _with_paths(replace(model, routes=routes), _hosts(route))
 
 
 def delete_route(model: Model, vpc: str, prefix: NetworkLike) -> Model:
@@ -128,7 +130,8 @@ def delete_route(model: Model, vpc: str, prefix: NetworkLike) -> Model:
         key = (vpc, parse.prefix(prefix))
         if key not in model.routes:
             raise Unfit("there is no such route", "List them with 'cipu-xdp route list'.")
-        return _with_paths(replace(model, routes=removed(model.routes, key)))
+        routes = removed(model.routes, key)
+        return _with_paths(replace(model, routes=routes), _hosts(model.routes[key]))
 
 
 def _changed(
@@ -155,17 +158,30 @@ def _put_eni(model: Model, eni: Eni) -> Model:
     # what was stored before stays changeable in its other parts.
     if eni.host is not None and (old is None or old.host != eni.host):
         rules.check_host(model, eni.host, "Give the local device with --dev.")
-    return _with_paths(replace(model, enis=added(model.enis, eni.name, eni)))
+    return _with_paths(replace(model, enis=model.enis.having(eni)), _hosts(eni, old))
 
 
-def _with_paths(model: Model) -> Model:
+def _hosts(*things: Eni | Route | None) -> set[Address]:
+    """The hosts that these name."""
+    hosts: set[Address] = set()
+    for thing in things:
+        if isinstance(thing, Eni) and thing.host is not None:
+            hosts.add(thing.host)
+        if isinstance(thing, Route) and thing.kind == "host":
+            hosts.add(ip_address(str(thing.target)))
+    return hosts
+
+
+def _with_paths(model: Model, named: Set[Address]) -> Model:
+    """The model with paths to those hosts of `named` that are in use, and to no others of them."""
     # New hosts first, then the unused leave: an index freed by a change is not
     # given away in the same change, while the datapath still hands it out.
-    wanted = {eni.host for eni in model.enis.values() if eni.host is not None}
-    wanted.update(rules.route_hosts(model))
-    if wanted == model.hosts.keys():
+    routed = set(rules.route_hosts(model))
+    wanted = {host for host in named if host in routed or model.enis.is_host(host)}
+    if not wanted ^ (named & model.hosts.keys()):
         return model
     hosts = dict(model.hosts)
     for host in sorted(wanted - hosts.keys(), key=lambda a: (a.version, int(a))):
         hosts[host] = rules.lowest_free(list(hosts.values()))
-    return replace(model, hosts=frozen({h: n for h, n in hosts.items() if h in wanted}))
+    unused = named - wanted
+    return replace(model, hosts=frozen({h: n for h, n in hosts.items() if h not in unused}))

@@ -94,7 +94,7 @@ class _View:
 
     @cached_property
     def policed(self) -> list[Eni]:
-        return [eni for eni in self.model.enis.values() if policed(eni)]
+        return [eni for eni in self.model.enis.local() if policed(eni)]
 
     @cached_property
     def digests(self) -> dict[str, int]:

@@ -19,6 +19,8 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import TypeVar
 
+from cipu_xdp.loader.enis import Enis
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
@@ -196,7 +198,7 @@ class Model:
     uplinks: Mapping[str, Uplink] = field(default_factory=lambda: MappingProxyType({}))
     vpcs: Mapping[str, Vpc] = field(default_factory=lambda: MappingProxyType({}))
     subnets: Mapping[SubnetKey, Subnet] = field(default_factory=lambda: MappingProxyType({}))
-    enis: Mapping[str, Eni] = field(default_factory=lambda: MappingProxyType({}))
+    enis: Enis = field(default_factory=Enis)
     routes: Mapping[RouteKey, Route] = field(default_factory=lambda: MappingProxyType({}))
     hosts: Mapping[Address, int] = field(default_factory=lambda: MappingProxyType({}))
     table_sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

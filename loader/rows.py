@@ -97,13 +97,13 @@ def _uplink_to(host: Address, model: Model, links: Mapping[str, Link]) -> Uplink
 
 def _devices(view: _View) -> Rows:
     """The devices packets may be sent to; the kernel strikes one out when it goes away."""
-    used = {*view.model.uplinks, *(eni.dev for eni in view.model.enis.values() if eni.dev)}
+    used = {*view.model.uplinks, *(eni.dev for eni in view.model.enis.local() if eni.dev)}
     numbers = [abi.u32(view.links[name].ifindex) for name in used if name in view.links]
     return {number: number for number in numbers}
 
 
 def _enis(view: _View) -> Rows:
-    local = {eni.dev: eni for eni in view.model.enis.values() if eni.dev in view.links}
+    local = {eni.dev: eni for eni in view.model.enis.local() if eni.dev in view.links}
     return {
         abi.u32(view.links[dev].ifindex): abi.record("eni").pack(
             vni=view.vni(eni.vpc),

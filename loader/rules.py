@@ -94,14 +94,15 @@ def check_uplink(model: Model, uplink: Uplink) -> None:
     for other in model.uplinks.values():
         if other.iface != uplink.iface and other.vtep == uplink.vtep:
             raise Unfit(f"{uplink.vtep} is the VTEP of {other.iface}", "Give another --vtep.")
-    for eni in model.enis.values():
-        if eni.dev == uplink.iface:
-            raise Unfit(f"{uplink.iface} is the device of the ENI {eni.name}", "Delete it first.")
-        if eni.host == uplink.vtep:
-            raise Unfit(
-                f"the ENI {eni.name} is said to be on the remote host {uplink.vtep}",
-                f"Delete it first, or give its device: 'cipu-xdp eni set {eni.name} --dev IFACE'.",
-            )
+    user = model.enis.at_device(uplink.iface)
+    if user:
+        raise Unfit(f"{uplink.iface} is the device of the ENI {user.name}", "Delete it first.")
+    if model.enis.is_host(uplink.vtep):
+        name = next(eni.name for eni in model.enis.values() if eni.host == uplink.vtep)
+        raise Unfit(
+            f"the ENI {name} is said to be on the remote host {uplink.vtep}",
+            f"Delete it first, or give its device: 'cipu-xdp eni set {name} --dev IFACE'.",
+        )
     if uplink.vtep in route_hosts(model):
         raise Unfit(f"a route leads to {uplink.vtep} as a remote host", "Delete the route first.")
 
@@ -143,17 +144,15 @@ def check_eni(model: Model, eni: Eni) -> None:
 
     Raises Unfit. Whether its host can be reached is left to `check_host`.
     """
-    others = [other for other in model.enis.values() if other.name != eni.name]
-    _check_place(model, eni, others)
-    neighbours = [other for other in others if other.vpc == eni.vpc]
+    _check_place(model, eni)
     # Before the MAC: a MAC made from an address that is taken is taken as well.
-    _check_addresses(model, eni, neighbours)
+    _check_addresses(model, eni)
     _check_groups(model, eni)
     if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
         raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
-    for other in neighbours:
-        if other.mac == eni.mac:
-            raise Unfit(f"{eni.mac} is the MAC of the ENI {other.name}", "Choose another --mac.")
+    other = model.enis.with_mac(eni.vpc, eni.mac)
+    if other and other.name != eni.name:
+        raise Unfit(f"{eni.mac} is the MAC of the ENI {other.name}", "Choose another --mac.")
 
 
 def check_route(model: Model, route: Route) -> None:
@@ -183,7 +182,7 @@ def lowest_free(used: Collection[int]) -> int:
     return next(n for n in range(1, len(taken) + 2) if n not in taken)
 
 
-def _check_place(model: Model, eni: Eni, others: Sequence[Eni]) -> None:
+def _check_place(model: Model, eni: Eni) -> None:
     if (eni.dev is None) == (eni.host is None):
         raise Unfit(
             "an ENI is either behind a device of this host or on another host",
@@ -193,9 +192,9 @@ def _check_place(model: Model, eni: Eni, others: Sequence[Eni]) -> None:
         raise Unfit("only an ENI with a device has a hook", "Leave --hook out with --host.")
     if eni.dev in model.uplinks:
         raise Unfit(f"{eni.dev} is an uplink", "Choose another device, or detach it first.")
-    for other in others:
-        if eni.dev is not None and other.dev == eni.dev:
-            raise Unfit(f"{eni.dev} is the device of the ENI {other.name}", "Choose another one.")
+    other = model.enis.at_device(eni.dev) if eni.dev is not None else None
+    if other and other.name != eni.name:
+        raise Unfit(f"{eni.dev} is the device of the ENI {other.name}", "Choose another one.")
 
 
 def _check_groups(model: Model, eni: Eni) -> None:
@@ -208,7 +207,7 @@ def _check_groups(model: Model, eni: Eni) -> None:
         group_of(model, eni.vpc, name)
 
 
-def _check_addresses(model: Model, eni: Eni, neighbours: Sequence[Eni]) -> None:
+def _check_addresses(model: Model, eni: Eni) -> None:
     if not 1 <= len(eni.ips) <= MAX_ENI_ADDRESSES:
         raise Unfit(f"{len(eni.ips)} addresses are not possible", f"Give 1 to {MAX_ENI_ADDRESSES}.")
     if len(set(eni.ips)) != len(eni.ips):
@@ -220,9 +219,9 @@ def _check_addresses(model: Model, eni: Eni, neighbours: Sequence[Eni]) -> None:
         _check_assignable(subnet.cidr, ip)
         if ip == subnet.gateway:
             raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another address.")
-        for other in neighbours:
-            if ip in other.ips:
-                raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
+        other = model.enis.with_address(eni.vpc, ip)
+        if other and other.name != eni.name:
+            raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
         _check_no_host_route(model, eni.vpc, ip)
 
 
@@ -245,6 +244,6 @@ def _check_nobody_has(model: Model, vpc: str, ip: Address) -> None:
     subnet = subnet_of(model, vpc, ip)
     if subnet is not None and subnet.gateway == ip:
         raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another prefix.")
-    for eni in model.enis.values():
-        if eni.vpc == vpc and ip in eni.ips:
-            raise Unfit(f"{ip} is an address of the ENI {eni.name}", "Choose another prefix.")
+    eni = model.enis.with_address(vpc, ip)
+    if eni:
+        raise Unfit(f"{ip} is an address of the ENI {eni.name}", "Choose another prefix.")

@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from cipu_xdp.loader import schema_groups, schema_limits
+from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.records import Address, Eni, Model, Route, Subnet, Uplink, Vpc, frozen
 from cipu_xdp.loader.relations import Relation, Row, lacking
 
@@ -104,7 +105,8 @@ def differing_rows(model: Model, other: Model) -> dict[str, set[Row]]:
     from are equal and not the same.
     """
     groups = lacking(model.groups, other.groups)
-    enis = lacking(model.enis, other.enis).values()
+    changed = [model.enis.get(name) for name in model.enis.changed(other.enis)]
+    enis = [eni for eni in changed if eni is not None]
     uplinks = lacking(model.uplinks, other.uplinks).values()
     routes = lacking(model.routes, other.routes).values()
     subnets = lacking(model.subnets, other.subnets).values()
@@ -139,7 +141,7 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
         uplinks=frozen({uplink.iface: uplink for uplink in uplinks}),
         vpcs=frozen({name: Vpc(name, vni) for name, vni in relations["vpcs"]}),
         subnets=frozen({(subnet.vpc, subnet.cidr): subnet for subnet in subnets}),
-        enis=frozen({eni.name: eni for eni in _enis_of(relations)}),
+        enis=Enis(_enis_of(relations)),
         routes=frozen({(route.vpc, route.prefix): route for route in routes}),
         hosts=frozen({ip_address(host): path for host, path in relations["hosts"]}),
         table_sizes=frozen(dict(relations["table_sizes"])),

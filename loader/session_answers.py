@@ -9,9 +9,9 @@ Which rows there are is sessions' matter.
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from operator import itemgetter
-from socket import AF_INET, inet_ntop, ntohs
+from socket import ntohs
 from typing import Any, NamedTuple
 
 from cipu_xdp.loader import rule_words, timeouts
@@ -105,30 +105,20 @@ class Answers:
 
     def _find_who(self, vni: int, family: int, address: bytes, bound: int) -> str:
         """VPC, ENI and address of an end: whose address it is, or else who is bound there."""
-        owner = self._owners.get((vni, family, address)) or self._names.get(bound, "null")
-        ip = inet_ntop(AF_INET, address[:4]) if family == 4 else IPv6Address(address)
-        return WHO % (self._vpcs.get(vni, "null"), owner, ip)
+        ip = IPv4Address(address[:4]) if family == 4 else IPv6Address(address)
+        vpc = self._vpcs.get(vni)
+        owner = self._model.enis.with_address(vpc, ip) if vpc else None
+        eni = owner or self._enis.get(bound)
+        return WHO % (json.dumps(vpc), json.dumps(eni.name if eni else None), ip)
 
     @cached_property
     def _vpcs(self) -> dict[int, str]:
-        return {vpc.vni: json.dumps(vpc.name) for vpc in self._model.vpcs.values()}
-
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        return {eni.number: json.dumps(eni.name) for eni in self._model.enis.values()}
+        return {vpc.vni: vpc.name for vpc in self._model.vpcs.values()}
 
     @cached_property
     def _enis(self) -> dict[int, Eni]:
-        return {eni.number: eni for eni in self._model.enis.values()}
-
-    @cached_property
-    def _owners(self) -> dict[tuple[int, int, bytes], str]:
-        vnis, names = {name: vpc.vni for name, vpc in self._model.vpcs.items()}, self._names
-        return {
-            (vnis[eni.vpc], ip.version, ip.packed.ljust(16, b"\0")): names[eni.number]
-            for eni in self._model.enis.values()
-            for ip in eni.ips
-        }
+        """Those that can be bound."""
+        return {eni.number: eni for eni in self._model.enis.local()}
 
     @cached_property
     def _rules(self) -> dict[int, tuple[str, Rule]]:

@@ -19,7 +19,7 @@ def vpc(model: Model, name: str) -> Answer:
         "vni": found.vni,
         "gateway_mac": gateway_mac(found.vni),
         "subnets": [str(s.cidr) for s in model.subnets.values() if s.vpc == name],
-        "enis": sorted(e.name for e in model.enis.values() if e.vpc == name),
+        "enis": sorted(eni.name for eni in model.enis.in_vpc(name)),
         "routes": [str(r.prefix) for r in model.routes.values() if r.vpc == name],
         "groups": sorted(g.name for g in model.groups.values() if g.vpc == name),
         "limits": show_limits.own_limits(model, "vpc", name),
@@ -47,7 +47,7 @@ def eni(model: Model, name: str) -> Answer:
 def enis(model: Model, vpc_name: str | None) -> list[Answer]:
     """Every ENI, or those of a VPC."""
     known_vpc(model, vpc_name)
-    found = [e for e in model.enis.values() if vpc_name in (None, e.vpc)]
+    found = model.enis.values() if vpc_name is None else model.enis.in_vpc(vpc_name)
     return [_eni(model, e) for e in sorted(found, key=lambda e: (e.vpc, e.name))]
 
 

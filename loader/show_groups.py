@@ -59,7 +59,7 @@ def _group(model: Model, found: SecurityGroup) -> Answer:
         "vpc": found.vpc,
         "established": found.established,
         "rule_count": len(found.rules),
-        "members": sorted(e.name for e in model.enis.values() if found.name in e.groups),
+        "members": sorted(eni.name for eni in model.enis.in_group(found.name)),
     }
 
 

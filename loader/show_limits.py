@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cipu_xdp.loader import abi, limit_rows, limit_table, limit_words, rules
-from cipu_xdp.loader.limits import limits_of
+from cipu_xdp.loader.limits import bound_here, limits_of
 from cipu_xdp.loader.parse import trying
 from cipu_xdp.loader.records import Limit, LimitKey, Link, Model
 
@@ -156,11 +156,8 @@ def notes(model: Model, key: LimitKey, links: Mapping[str, Link]) -> list[str]:
 
 
 def _xdp_notes(model: Model, found: Limit) -> list[str]:
-    names = sorted(
-        eni.name
-        for eni in model.enis.values()
-        if eni.hook == "xdp" and found.name == (eni.vpc if found.scope == "vpc" else eni.name)
-    )
+    here = bound_here(model, found.scope, found.name)
+    names = sorted(eni.name for eni in here if eni.hook == "xdp")
     return [XDP_NOTE.format(names=" and ".join(names), first=names[0])] if names else []
 
 

@@ -32,8 +32,8 @@ def status(place: Place, model: Model) -> Answer:
         "vpcs": len(model.vpcs),
         "subnets": len(model.subnets),
         "enis": {
-            "local": sum(eni.dev is not None for eni in model.enis.values()),
-            "remote": sum(eni.host is not None for eni in model.enis.values()),
+            "local": len(model.enis.local()),
+            "remote": len(model.enis) - len(model.enis.local()),
             "gone": [],
         },
         "routes": len(model.routes),

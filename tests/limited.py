@@ -72,4 +72,4 @@ def until_leaves(outcome: Outcome) -> int:
 def set_hook(bench: Bench, name: str, hook: str) -> None:
     """Have an ENI's device take XDP redirects, or not."""
     eni = replace(bench.model.enis[name], hook=hook)
-    bench.change(replace(bench.model, enis={**bench.model.enis, name: eni}))
+    bench.change(replace(bench.model, enis=bench.model.enis.having(eni)))

@@ -67,7 +67,7 @@ def without_group(model: Model, name: str) -> Model:
 def in_groups(model: Model, eni: str, *groups: str) -> Model:
     """The model with an ENI in these groups and in no other."""
     changed = replace(model.enis[eni], groups=groups)
-    return replace(model, enis=added(model.enis, eni, changed))
+    return replace(model, enis=model.enis.having(changed))
 
 
 def with_timeouts(model: Model, **seconds: int) -> Model:

@@ -129,16 +129,15 @@ class _Entry:
 
 def _with_limits(model: Model, limits: Limits) -> Model:
     """Made at once: one verb for each of 10,000 would take minutes."""
-    first = 1 + max(eni.number for eni in model.enis.values())
-    enis = dict(model.enis)
+    first, enis = model.enis.next_number(), model.enis.draft()
     found: list[Limit] = []
     for n in range(limits.enis):
         name = f"x{n}"
         mac = f"02:22:00:00:{n >> 8:02x}:{n & 255:02x}"
         address = ip_address(f"10.0.{100 + (n >> 8)}.{n & 255}")
-        enis[name] = Eni(name, first + n, "red", mac, (address,), dev=name)
+        enis.put(Eni(name, first + n, "red", mac, (address,), dev=name))
         found.append(Limit("eni", name, "egress", FIRST_NUMBER + n, **limits.words))
     for number, whose in enumerate(limits.more, 1):
         found.append(Limit(*whose, number, **limits.words))
     keyed: dict[Any, Limit] = {(one.scope, one.name, one.direction): one for one in found}
-    return replace(model, enis=frozen(enis), limits=frozen(keyed))
+    return replace(model, enis=enis, limits=frozen(keyed))

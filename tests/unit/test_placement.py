@@ -220,7 +220,7 @@ def test_an_index_freed_by_a_change_is_not_given_away_in_it(peopled: Model) -> N
     assert model.hosts == {ip_address("192.0.2.3"): 2}
 
 
-def test_a_number_is_reused_only_when_it_is_free(peopled: Model) -> None:
+def test_an_eni_does_not_get_the_number_of_one_that_is_gone(peopled: Model) -> None:
     model = verbs.delete_eni(peopled, "a")
     model = verbs.create_eni(model, "c", vpc="red", ips=["10.0.0.5"], dev="v1")
-    assert (model.enis["b"].number, model.enis["c"].number) == (2, 1)
+    assert (model.enis["b"].number, model.enis["c"].number) == (2, 3)

@@ -151,7 +151,7 @@ def test_the_file_itself_refuses_a_membership_that_cannot_be(store: SqliteStore)
     for groups in (("nosuch",), ("other",), ("web", "web"), ("web",) * 17):
         eni = replace(grouped().enis["a"], groups=groups)
         with pytest.raises(BadInput, match=r"FOREIGN KEY|UNIQUE|CHECK"):
-            store.commit(grouped(), replace(grouped(), enis={**grouped().enis, "a": eni}))
+            store.commit(grouped(), replace(grouped(), enis=grouped().enis.having(eni)))
     without = replace(grouped(), groups=removed(grouped().groups, "web"))
     with pytest.raises(BadInput, match="FOREIGN KEY"):
         store.commit(grouped(), without)

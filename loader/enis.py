@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ENIs of a model: by name, and by what no two of them may have in common.
+
+A million remote ENIs are usual and a change touches a few of them. So the ENIs
+are those of a source (a store, read where it is asked) and, over it, what was
+put and dropped since. Only a draft changes; what is part of a model never does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from cipu_xdp.loader.records import Address, Eni, Network
+
+
+class Source(Protocol):
+    """Where ENIs come from that were there before; it never changes."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Eni]:
+        """Every one."""
+
+    def get(self, name: str) -> Eni | None:
+        """The one of that name."""
+
+    def at_device(self, dev: str) -> str | None:
+        """The name of the one behind a device of this host."""
+
+    def with_address(self, vpc: str, ip: Address) -> str | None:
+        """The name of the one in a VPC that has the address."""
+
+    def with_mac(self, vpc: str, mac: str) -> str | None:
+        """The name of the one in a VPC that has the MAC."""
+
+    def local(self) -> Iterable[str]:
+        """The names of those that have a device here."""
+
+    def in_vpc(self, vpc: str) -> Iterable[str]:
+        """The names of those in a VPC."""
+
+    def in_subnet(self, vpc: str, cidr: Network) -> Iterable[str]:
+        """The names of those in a VPC with an address in a prefix."""
+
+    def in_group(self, group: str) -> Iterable[str]:
+        """The names of those in a security group."""
+
+    def on_host(self, host: Address) -> int:
+        """How many are behind the VTEP of another host."""
+
+    def highest_number(self) -> int:
+        """The highest number that one of them has, 0 if there is none."""
+
+    def addresses(self) -> int:
+        """How many addresses they have together."""
+
+    def grouped(self) -> int:
+        """How many of them are in security groups."""
+
+
+class Nothing:
+    """A source of no ENIs."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Eni]:
+        return iter(())
+
+    def get(self, _name: str) -> Eni | None:
+        return None
+
+    def at_device(self, _dev: str) -> str | None:
+        return None
+
+    def with_address(self, _vpc: str, _ip: Address) -> str | None:
+        return None
+
+    def with_mac(self, _vpc: str, _mac: str) -> str | None:
+        return None
+
+    def local(self) -> Iterable[str]:
+        return ()
+
+    def in_vpc(self, _vpc: str) -> Iterable[str]:
+        return ()
+
+    def in_subnet(self, _vpc: str, _cidr: Network) -> Iterable[str]:
+        return ()
+
+    def in_group(self, _group: str) -> Iterable[str]:
+        return ()
+
+    def on_host(self, _host: Address) -> int:
+        return 0
+
+    def highest_number(self) -> int:
+        return 0
+
+    def addresses(self) -> int:
+        return 0
+
+    def grouped(self) -> int:
+        return 0
+
+
+NOTHING = Nothing()
+
+
+class Enis(Mapping[str, "Eni"]):
+    """ENIs by name: those of `source`, as far as no other of the name was put over them."""
+
+    __slots__ = (
+        "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_highest", "_hosts",
+        "address_count", "grouped_count", "source",
+    )  # fmt: skip
+
+    def __init__(self, enis: Iterable[Eni] = (), source: Source = NOTHING) -> None:
+        self.source = source
+        self._changed: dict[str, Eni | None] = {}
+        self._by_device: dict[str, str] = {}
+        self._by_ip: dict[str, dict[Address, str]] = {}
+        self._by_mac: dict[str, dict[str, str]] = {}
+        self._by_group: dict[str, dict[str, None]] = {}
+        self._hosts: Counter[Address] = Counter()
+        self._count, self._highest = len(source), source.highest_number()
+        self.address_count, self.grouped_count = source.addresses(), source.grouped()
+        for eni in enis:
+            self.put(eni)
+
+    # Change
+
+    def draft(self) -> Enis:
+        """A copy that may be changed, until it is part of a model."""
+        new = Enis(source=self.source)
+        new._changed = dict(self._changed)
+        new._by_device = dict(self._by_device)
+        new._by_ip = {vpc: dict(names) for vpc, names in self._by_ip.items()}
+        new._by_mac = {vpc: dict(names) for vpc, names in self._by_mac.items()}
+        new._by_group = {group: dict(names) for group, names in self._by_group.items()}
+        new._hosts = self._hosts.copy()
+        new._count, new._highest = self._count, self._highest
+        new.address_count, new.grouped_count = self.address_count, self.grouped_count
+        return new
+
+    def having(self, *enis: Eni) -> Enis:
+        """These ENIs, with others in place of those of their names."""
+        new = self.draft()
+        for eni in enis:
+            new.put(eni)
+        return new
+
+    def without(self, *names: str) -> Enis:
+        """These ENIs but for those of the names."""
+        new = self.draft()
+        for name in names:
+            new.drop(name)
+        return new
+
+    def put(self, eni: Eni) -> None:
+        """Add an ENI in place of the one of its name; only to a draft."""
+        self.drop(eni.name)
+        self._changed[eni.name] = eni
+        self._count_in(eni, 1)
+        if eni.dev is not None:
+            self._by_device[eni.dev] = eni.name
+        by_ip = self._by_ip.setdefault(eni.vpc, {})
+        for ip in eni.ips:
+            by_ip[ip] = eni.name
+        self._by_mac.setdefault(eni.vpc, {})[eni.mac] = eni.name
+        for group in eni.groups:
+            self._by_group.setdefault(group, {})[eni.name] = None
+        self._highest = max(self._highest, eni.number)
+
+    def drop(self, name: str) -> None:
+        """Remove the ENI of that name if there is one; only from a draft."""
+        old = self.get(name)
+        if old is None:
+            return
+        self._count_in(old, -1)
+        if name in self._changed:
+            self._by_device.pop(old.dev or "", None)
+            for ip in old.ips:
+                self._by_ip[old.vpc].pop(ip, None)
+            self._by_mac[old.vpc].pop(old.mac, None)
+            for group in old.groups:
+                self._by_group[group].pop(name, None)
+        self._changed[name] = None
+
+    def _count_in(self, eni: Eni, one: int) -> None:
+        self._count += one
+        self.address_count += one * len(eni.ips)
+        self.grouped_count += one * bool(eni.groups)
+        if eni.host is not None:
+            self._hosts[eni.host] += one
+
+    def changed(self, since: Enis) -> Iterator[str]:
+        """The names of those that may not be the same in another state."""
+        if since.source is self.source:
+            names = self._changed.keys() | since._changed.keys()
+        else:
+            names = self.keys() | since.keys()
+        return (name for name in names if self.get(name) != since.get(name))
+
+    # Questions
+
+    def __getitem__(self, name: str) -> Eni:
+        found = self._changed[name] if name in self._changed else self.source.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        return (eni.name for eni in self.each())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def values(self) -> ValuesView[Eni]:
+        """All of them; each of a store is read once, and not kept."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Eni]:
+        """The same, with their names."""
+        return _Items(self)
+
+    def each(self) -> Iterator[Eni]:
+        """Every ENI, those of the source first."""
+        yield from (eni for eni in self.source if eni.name not in self._changed)
+        yield from (eni for eni in self._changed.values() if eni is not None)
+
+    def at_device(self, dev: str) -> Eni | None:
+        """The ENI behind a device of this host."""
+        return self._one(self._by_device.get(dev), lambda: self.source.at_device(dev))
+
+    def with_address(self, vpc: str, ip: Address) -> Eni | None:
+        """The ENI in a VPC that has the address."""
+        own = self._by_ip.get(vpc, {}).get(ip)
+        return self._one(own, lambda: self.source.with_address(vpc, ip))
+
+    def with_mac(self, vpc: str, mac: str) -> Eni | None:
+        """The ENI in a VPC that has the MAC."""
+        own = self._by_mac.get(vpc, {}).get(mac)
+        return self._one(own, lambda: self.source.with_mac(vpc, mac))
+
+    def local(self) -> list[Eni]:
+        """Those that have a device here."""
+        return self._both(self._by_device.values(), self.source.local())
+
+    def in_vpc(self, vpc: str) -> list[Eni]:
+        """Those in a VPC."""
+        return self._both(self._by_mac.get(vpc, {}).values(), self.source.in_vpc(vpc))
+
+    def in_subnet(self, vpc: str, cidr: Network) -> list[Eni]:
+        """Those in a VPC that have an address in the prefix."""
+        own = dict.fromkeys(name for ip, name in self._by_ip.get(vpc, {}).items() if ip in cidr)
+        return self._both(own, self.source.in_subnet(vpc, cidr))
+
+    def in_group(self, group: str) -> list[Eni]:
+        """Those in a security group."""
+        return self._both(self._by_group.get(group, {}), self.source.in_group(group))
+
+    def is_host(self, host: Address) -> bool:
+        """Whether some are behind that VTEP."""
+        return self._hosts[host] + self.source.on_host(host) > 0
+
+    def next_number(self) -> int:
+        """A number that none has."""
+        return self._highest + 1
+
+    def _one(self, own: str | None, other: Callable[[], str | None]) -> Eni | None:
+        if own is not None:
+            return self._changed[own]
+        name = other()
+        return None if name is None or name in self._changed else self.source.get(name)
+
+    def _both(self, own: Iterable[str], others: Iterable[str]) -> list[Eni]:
+        rest = [self.source.get(name) for name in others if name not in self._changed]
+        found = [self._changed[name] for name in own] + rest
+        return [eni for eni in found if eni is not None]
+
+
+class _Values(ValuesView["Eni"]):
+    """Values that are not looked up one by one."""
+
+    _mapping: Enis
+
+    def __iter__(self) -> Iterator[Eni]:
+        return self._mapping.each()
+
+
+class _Items(ItemsView[str, "Eni"]):
+    """Items that are not looked up one by one."""
+
+    _mapping: Enis
+
+    def __iter__(self) -> Iterator[tuple[str, Eni]]:
+        return ((eni.name, eni) for eni in self._mapping.each())
