@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Source(Protocol):
     def in_group(self, group: str) -> Iterable[str]:
         """The names of those in a security group."""
 
+    def in_groups(self) -> Iterable[str]:
+        """The names of those in any security group."""
+
     def on_host(self, host: Address) -> int:
         """How many are behind the VTEP of another host."""
 
@@ -60,6 +64,9 @@ class Source(Protocol):
 
     def grouped(self) -> int:
         """How many of them are in security groups."""
+
+    def member_sum(self, group: str) -> int:
+        """The sum of `member_word` over the members of a group, modulo 2^64."""
 
 
 class Nothing:
@@ -95,6 +102,9 @@ class Nothing:
     def in_group(self, _group: str) -> Iterable[str]:
         return ()
 
+    def in_groups(self) -> Iterable[str]:
+        return ()
+
     def on_host(self, _host: Address) -> int:
         return 0
 
@@ -107,6 +117,9 @@ class Nothing:
     def grouped(self) -> int:
         return 0
 
+    def member_sum(self, _group: str) -> int:
+        return 0
+
 
 NOTHING = Nothing()
 
@@ -116,7 +129,7 @@ class Enis(Mapping[str, "Eni"]):
 
     __slots__ = (
         "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_highest", "_hosts",
-        "address_count", "grouped_count", "source",
+        "_sums", "address_count", "grouped_count", "source",
     )  # fmt: skip
 
     def __init__(self, enis: Iterable[Eni] = (), source: Source = NOTHING) -> None:
@@ -127,6 +140,7 @@ class Enis(Mapping[str, "Eni"]):
         self._by_mac: dict[str, dict[str, str]] = {}
         self._by_group: dict[str, dict[str, None]] = {}
         self._hosts: Counter[Address] = Counter()
+        self._sums: Counter[str] = Counter()
         self._count, self._highest = len(source), source.highest_number()
         self.address_count, self.grouped_count = source.addresses(), source.grouped()
         for eni in enis:
@@ -142,7 +156,7 @@ class Enis(Mapping[str, "Eni"]):
         new._by_ip = {vpc: dict(names) for vpc, names in self._by_ip.items()}
         new._by_mac = {vpc: dict(names) for vpc, names in self._by_mac.items()}
         new._by_group = {group: dict(names) for group, names in self._by_group.items()}
-        new._hosts = self._hosts.copy()
+        new._hosts, new._sums = self._hosts.copy(), self._sums.copy()
         new._count, new._highest = self._count, self._highest
         new.address_count, new.grouped_count = self.address_count, self.grouped_count
         return new
@@ -197,6 +211,10 @@ class Enis(Mapping[str, "Eni"]):
         self.grouped_count += one * bool(eni.groups)
         if eni.host is not None:
             self._hosts[eni.host] += one
+        if eni.groups:
+            word = member_word(eni.number, (ip.packed for ip in eni.ips))
+            for group in eni.groups:
+                self._sums[group] += one * word
 
     def changed(self, since: Enis) -> Iterator[str]:
         """The names of those that may not be the same in another state."""
@@ -267,6 +285,15 @@ class Enis(Mapping[str, "Eni"]):
         """Those in a security group."""
         return self._both(self._by_group.get(group, {}), self.source.in_group(group))
 
+    def in_groups(self) -> list[Eni]:
+        """Those in any security group."""
+        own = [eni.name for eni in self._changed.values() if eni is not None and eni.groups]
+        return self._both(own, self.source.in_groups())
+
+    def member_sum(self, group: str) -> int:
+        """64 bits that change with who is in a group, and with the members' addresses."""
+        return (self._sums[group] + self.source.member_sum(group)) % (1 << 64)
+
     def is_host(self, host: Address) -> bool:
         """Whether some are behind that VTEP."""
         return self._hosts[host] + self.source.on_host(host) > 0
@@ -285,6 +312,14 @@ class Enis(Mapping[str, "Eni"]):
         rest = [self.source.get(name) for name in others if name not in self._changed]
         found = [self._changed[name] for name in own] + rest
         return [eni for eni in found if eni is not None]
+
+
+def member_word(number: int, addresses: Iterable[bytes]) -> int:
+    """64 bits that stand for an ENI and its packed addresses; summed up, order is no matter."""
+    hashed = blake2b(number.to_bytes(8, "big"), digest_size=8)
+    for raw in sorted(addresses):
+        hashed.update(len(raw).to_bytes(1, "big") + raw)
+    return int.from_bytes(hashed.digest(), "big")
 
 
 class _Values(ValuesView["Eni"]):

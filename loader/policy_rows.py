@@ -117,24 +117,14 @@ class _View:
         return {self.digest(eni): self.groups(eni) for eni in self.policed}
 
     @cached_property
-    def members(self) -> dict[str, bytes]:
-        """A digest of who is in each group, and of his addresses."""
-        found: dict[str, list[bytes]] = {}
-        for eni in self.model.enis.values():
-            for name in eni.groups:
-                addresses = b"".join(sorted(ip.packed for ip in eni.ips))
-                found.setdefault(name, []).append(abi.u32(eni.number) + addresses)
-        return {name: _hash(sorted(members)) for name, members in found.items()}
-
-    @cached_property
     def stamps(self) -> dict[str, bytes]:
         """A digest of what each group lets through: its rules, and members of those they name."""
         stamps = {}
         for name, digest in self.digests.items():
             group = self.model.groups[name]
             named = sorted({rule.group for rule in group.rules.values() if rule.group})
-            parts = [digest.to_bytes(8, "big"), *(self.members.get(name, b"") for name in named)]
-            stamps[name] = _hash(parts)
+            sums = [self.model.enis.member_sum(each) for each in named]
+            stamps[name] = _hash(word.to_bytes(8, "big") for word in (digest, *sums))
         return stamps
 
     def generation(self, eni: Eni) -> int:
@@ -168,9 +158,7 @@ def _members(view: _View) -> dict[bytes, bytes]:
     """Every ENI that is in groups, wherever it is."""
     packed: dict[tuple[str, ...], bytes] = {}
     table = {}
-    for eni in view.model.enis.values():
-        if not eni.groups:
-            continue
+    for eni in view.model.enis.in_groups():
         if eni.groups not in packed:
             packed[eni.groups] = _membership([view.numbers[name] for name in eni.groups])
         table[abi.u32(eni.number)] = packed[eni.groups]

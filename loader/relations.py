@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-Row = tuple[str | int | None, ...]
+Row = tuple[str | int | bytes | None, ...]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -28,6 +28,13 @@ class Relation:
         """SQL that reads every row, in the order of the key."""
         order = ", ".join(self.columns[: self.keys])
         return f"SELECT {', '.join(self.columns)} FROM {self.name} ORDER BY {order}"  # noqa: S608
+
+    @property
+    def select_one(self) -> str:
+        """SQL that reads the rows with the first column of one key, in the order of the key."""
+        order = ", ".join(self.columns[: self.keys])
+        start = f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608
+        return f"{start} WHERE {self.columns[0]} = ? ORDER BY {order}"
 
     @property
     def insert(self) -> str:

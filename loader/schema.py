@@ -3,21 +3,22 @@
 
 The constraints repeat what the model already keeps, so that a state that
 breaks a rule cannot be stored by mistake. Those of security groups are in
-schema_groups, those of limits in schema_limits, files and transactions are store's.
+schema_groups, of limits in schema_limits, of ENIs in schema_enis; files and
+transactions are store's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from cipu_xdp.loader import schema_groups, schema_limits
+from cipu_xdp.loader import schema_enis, schema_groups, schema_limits
 from cipu_xdp.loader.enis import Enis
-from cipu_xdp.loader.records import Address, Eni, Model, Route, Subnet, Uplink, Vpc, frozen
+from cipu_xdp.loader.records import Model, Route, Subnet, Uplink, Vpc, frozen
 from cipu_xdp.loader.relations import Relation, Row, lacking
 
 # "cipu" in the file's header: tells a store from any other SQLite file.
 APPLICATION_ID = 0x63697075
-SCHEMA = 3
+SCHEMA = 4
 
 # What schema 1 was. References are checked at the end of a transaction,
 # because a changed row is deleted and inserted again.
@@ -78,35 +79,34 @@ FIRST = (
 UPGRADES: Mapping[int, tuple[str, ...]] = {
     1: (*schema_groups.CREATE, "PRAGMA user_version = 2"),
     2: (*schema_limits.CREATE, "PRAGMA user_version = 3"),
+    3: (*schema_enis.CREATE, "PRAGMA user_version = 4"),
 }
 CREATE = (*FIRST, *(statement for age in sorted(UPGRADES) for statement in UPGRADES[age]))
 
 
 # Their names go into SQL as they are, so they are all written here.
-RELATIONS = (
+# Those that are read whole; what is left is read where it is asked for.
+READ_WHOLE = (
     Relation("uplinks", ("iface", "vtep", "vxlan_port", "hook", "xdp_mode"), 1),
     Relation("vpcs", ("name", "vni"), 1),
     Relation("subnets", ("vpc", "cidr", "gateway"), 2),
     Relation("hosts", ("address", "path"), 1),
-    Relation("enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1),
-    Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2),
     Relation("routes", ("vpc", "prefix", "kind", "eni", "host", "peer"), 2),
     Relation("table_sizes", ("name", "entries"), 1),
     *schema_groups.RELATIONS,
     *schema_limits.RELATIONS,
 )
+RELATIONS = (*READ_WHOLE, *schema_enis.RELATIONS)
 ROUTE_TARGETS = ("eni", "host", "vpc")
 
 
-def differing_rows(model: Model, other: Model) -> dict[str, set[Row]]:
+def differing_rows(model: Model, other: Model) -> dict[str, Collection[Row]]:
     """Return, by relation, the rows that say what of `model` is not the same in `other`.
 
     A row that both would have may be among them, if the objects it was made
     from are equal and not the same.
     """
     groups = lacking(model.groups, other.groups)
-    changed = [model.enis.get(name) for name in model.enis.changed(other.enis)]
-    enis = [eni for eni in changed if eni is not None]
     uplinks = lacking(model.uplinks, other.uplinks).values()
     routes = lacking(model.routes, other.routes).values()
     subnets = lacking(model.subnets, other.subnets).values()
@@ -115,20 +115,18 @@ def differing_rows(model: Model, other: Model) -> dict[str, set[Row]]:
         "vpcs": {(vpc.name, vpc.vni) for vpc in lacking(model.vpcs, other.vpcs).values()},
         "subnets": {(s.vpc, str(s.cidr), str(s.gateway)) for s in subnets},
         "hosts": {(str(host), path) for host, path in lacking(model.hosts, other.hosts).items()},
-        "enis": {_eni_row(eni) for eni in enis},
-        "eni_addresses": set(_address_rows(enis)),
-        "eni_groups": schema_groups.membership_rows(enis),
         "routes": {_route_row(route) for route in routes},
         "table_sizes": set(lacking(model.table_sizes, other.table_sizes).items()),
         "rules": set(schema_groups.rule_rows(groups, other.groups)),
         "timeouts": set(lacking(model.timeouts, other.timeouts).items()),
         "limits": schema_limits.limit_rows(lacking(model.limits, other.limits).values()),
         **schema_groups.group_rows(groups.values()),
+        **schema_enis.rows(model.enis, other.enis),
     }
 
 
-def model_of(relations: Mapping[str, list[Any]]) -> Model:
-    """Return the model that rows as `Relation.select` gives them say.
+def model_of(relations: Mapping[str, list[Any]], enis: Enis) -> Model:
+    """Return the model of these ENIs and what rows of READ_WHOLE say, as `select` gives them.
 
     Raises ValueError where a text is not an address, as only a foreign hand writes it.
     """
@@ -141,7 +139,7 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
         uplinks=frozen({uplink.iface: uplink for uplink in uplinks}),
         vpcs=frozen({name: Vpc(name, vni) for name, vni in relations["vpcs"]}),
         subnets=frozen({(subnet.vpc, subnet.cidr): subnet for subnet in subnets}),
-        enis=Enis(_enis_of(relations)),
+        enis=enis,
         routes=frozen({(route.vpc, route.prefix): route for route in routes}),
         hosts=frozen({ip_address(host): path for host, path in relations["hosts"]}),
         table_sizes=frozen(dict(relations["table_sizes"])),
@@ -149,33 +147,6 @@ def model_of(relations: Mapping[str, list[Any]]) -> Model:
         timeouts=frozen(dict(relations["timeouts"])),
         limits=schema_limits.limits_of(relations),
     )
-
-
-def _enis_of(relations: Mapping[str, list[Any]]) -> Iterator[Eni]:
-    ips: dict[str, list[Address]] = {}
-    for eni, _, _, ip in relations["eni_addresses"]:
-        ips.setdefault(eni, []).append(ip_address(ip))
-    groups = schema_groups.memberships_of(relations["eni_groups"])
-    for row in relations["enis"]:
-        yield _eni(row, tuple(ips.get(row[0], ())), groups.get(row[0], ()))
-
-
-def _address_rows(enis: Iterable[Eni]) -> Iterator[Row]:
-    for eni in enis:
-        for position, ip in enumerate(eni.ips):
-            yield (eni.name, position, eni.vpc, str(ip))
-
-
-def _eni_row(eni: Eni) -> Row:
-    host = None if eni.host is None else str(eni.host)
-    check = int(eni.source_check)
-    return (eni.name, eni.number, eni.vpc, eni.mac, eni.dev, host, check, eni.hook)
-
-
-def _eni(row: Sequence[Any], ips: tuple[Address, ...], groups: tuple[str, ...]) -> Eni:
-    name, number, vpc, mac, dev, host, check, hook = row
-    where = None if host is None else ip_address(host)
-    return Eni(name, number, vpc, mac, ips, dev, where, bool(check), hook, groups)
 
 
 def _route_row(route: Route) -> Row:

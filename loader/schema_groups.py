@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from cipu_xdp.loader.records import Eni, Rule, SecurityGroup, frozen
+from cipu_xdp.loader.records import Rule, SecurityGroup, frozen
 from cipu_xdp.loader.relations import Relation, Row, lacking
 from cipu_xdp.loader.rule_words import ports_text
 
@@ -78,7 +78,6 @@ RELATIONS = (
          "icmp_type", "icmp_code", "cidr", "remote", "vpc", "priority"),
         2,
     ),
-    Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2),
     Relation("timeouts", ("state", "seconds"), 1),
 )  # fmt: skip
 NOTHING: Mapping[int, Rule] = MappingProxyType({})
@@ -101,23 +100,6 @@ def rule_rows(
         known = other.rules if other is not None and other.vpc == group.vpc else NOTHING
         for rule in lacking(group.rules, known).values():
             yield _rule_row(group, rule)
-
-
-def membership_rows(enis: Iterable[Eni]) -> set[Row]:
-    """Return what says which groups the ENIs are in."""
-    return {
-        (eni.name, position, eni.vpc, group)
-        for eni in enis
-        for position, group in enumerate(eni.groups)
-    }
-
-
-def memberships_of(rows: Iterable[Sequence[Any]]) -> dict[str, tuple[str, ...]]:
-    """Return the groups of each ENI that is in any, from rows in the order of their key."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for eni, _, _, group in rows:
-        groups[eni] = (*groups.get(eni, ()), group)
-    return groups
 
 
 def groups_of(relations: Mapping[str, list[Any]]) -> Mapping[str, SecurityGroup]:

@@ -11,21 +11,26 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused, LayoutMismatch
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.schema import (
     APPLICATION_ID,
     CREATE,
+    READ_WHOLE,
     RELATIONS,
     SCHEMA,
     UPGRADES,
     differing_rows,
     model_of,
 )
+from cipu_xdp.loader.schema_enis import MemberSum, packed
+from cipu_xdp.loader.stored_enis import StoredEnis
 
 BUSY_SECONDS = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -72,11 +77,12 @@ class SqliteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._loaded: tuple[int, Model] | None = None
+        self._loaded: Model | None = None
+        self._revision_loaded = -1
         with self._explaining("open"):
             _make_directory(self.path.parent)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db = self._connect()
         try:
             with self._explaining("open"):
                 self._prepare()
@@ -86,8 +92,11 @@ class SqliteStore:
 
     def load(self) -> Model:
         """Return the state that was committed last; other commands are never waited for."""
-        with self._explaining("read"), self._transaction("DEFERRED"):
-            return self._read()
+        with self._explaining("read"):
+            if self._loaded is None or self._revision_loaded != self._revision():
+                self._read()
+            assert self._loaded is not None
+            return self._loaded
 
     def commit(self, before: Model, after: Model, *, settle: Iterable[str] = ()) -> None:
         """Make `after` the state and clear the intents `settle`, in one transaction.
@@ -95,15 +104,11 @@ class SqliteStore:
         Only rows that differ are written. Raises StateChanged if the state is
         not `before`; nothing is changed then.
         """
-        with self._explaining("write"):
-            with self._transaction("IMMEDIATE"):
-                self._require(before)
-                revision = self._revision()
-                if self._write(before, after):
-                    revision += 1
-                    self._db.execute("UPDATE state SET revision = ?", (revision,))
-                self._db.executemany("DELETE FROM intents WHERE dev = ?", [(d,) for d in settle])
-            self._loaded = (revision, after)
+        with self._explaining("write"), self._transaction("IMMEDIATE"):
+            self._require(before)
+            if self._write(before, after):
+                self._db.execute("UPDATE state SET revision = revision + 1")
+            self._db.executemany("DELETE FROM intents WHERE dev = ?", [(d,) for d in settle])
 
     def intend(self, dev: str) -> None:
         """Keep the intent to change the hooks of `dev`; on the disk when this returns."""
@@ -116,10 +121,19 @@ class SqliteStore:
             return {dev for (dev,) in self._db.execute("SELECT dev FROM intents")}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; models that were loaded go on to read it as it was."""
+        self._loaded = None
         self._db.close()
 
+    def _connect(self) -> sqlite3.Connection:
+        # What was read in one thread may be let go of in another.
+        return sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
     def _prepare(self) -> None:
+        self._db.create_function("packed", 1, packed, deterministic=True)
+        self._db.create_aggregate("member_sum", 2, MemberSum)
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA synchronous = FULL")
         if self._is_new():
@@ -164,20 +178,21 @@ class SqliteStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         return int(version)
 
-    def _read(self) -> Model:
-        revision = self._revision()
-        if self._loaded is None or self._loaded[0] != revision:
-            with uncollected():
-                rows = {r.name: self._db.execute(r.select).fetchall() for r in RELATIONS}
-                self._loaded = (revision, model_of(rows))
-        return self._loaded[1]
+    def _read(self) -> None:
+        """Have what is committed now as the model, whose ENIs are read later as they are now."""
+        db = self._connect()
+        db.execute("BEGIN")
+        with uncollected():
+            rows = {each.name: db.execute(each.select).fetchall() for each in READ_WHOLE}
+            enis = Enis(source=StoredEnis(db, partial(_explaining, f"read the store {self.path}")))
+            self._loaded, self._revision_loaded = model_of(rows, enis), self._revision(db)
 
-    def _revision(self) -> int:
-        (revision,) = self._db.execute("SELECT revision FROM state").fetchone()
+    def _revision(self, db: sqlite3.Connection | None = None) -> int:
+        (revision,) = (db or self._db).execute("SELECT revision FROM state").fetchone()
         return int(revision)
 
     def _require(self, before: Model) -> None:
-        stored = self._read()
+        stored = self.load()
         if stored is not before and stored != before:
             raise StateChanged(
                 f"write the store {self.path}",
@@ -188,10 +203,15 @@ class SqliteStore:
     def _write(self, before: Model, after: Model) -> bool:
         old, new = differing_rows(before, after), differing_rows(after, before)
         for relation in RELATIONS:
-            gone = old[relation.name] - new[relation.name]
+            gone = set(old[relation.name]).difference(new[relation.name])
             self._db.executemany(relation.delete, [row[: relation.keys] for row in gone])
         for relation in RELATIONS:
-            self._db.executemany(relation.insert, new[relation.name] - old[relation.name])
+            known = set(old[relation.name])
+            come = [row for row in new[relation.name] if row not in known]
+            self._db.executemany(relation.insert, come)
+        enis = after.enis
+        counts = (len(enis), enis.address_count, enis.grouped_count)
+        self._db.execute("UPDATE counts SET enis = ?, addresses = ?, grouped = ?", counts)
         return old != new
 
     @contextlib.contextmanager
@@ -204,12 +224,16 @@ class SqliteStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def _explaining(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error, ValueError) as error:
-            raise _explained(f"{verb} the store {self.path}", error) from error
+    def _explaining(self, verb: str) -> contextlib.AbstractContextManager[None]:
+        return _explaining(f"{verb} the store {self.path}")
+
+
+@contextlib.contextmanager
+def _explaining(tried: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error, ValueError) as error:
+        raise _explained(tried, error) from error
 
 
 def _explained(tried: str, error: Exception) -> CipuError:

@@ -59,7 +59,7 @@ def test_a_file_with_a_damaged_page_is_reported(store: SqliteStore, part: int) -
     content[start : start + len(content) // 4] = b"\xa5" * (len(content) // 4)
     store.path.write_bytes(content)
     with pytest.raises(BadInput, match="it is damaged"):
-        reloaded(store.path)
+        list(reloaded(store.path).enis)
     assert store.path.read_bytes() == content
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from models import peopled
+from old_stores import make_store
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader import rule_words, schema
@@ -24,18 +25,7 @@ NEW = {"security_groups", "next_rules", "rules", "eni_groups", "timeouts", "limi
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as the version before security groups left it, with a model of then."""
-    path = tmp_path / "store.db"
-    with sqlite3.connect(path, isolation_level=None) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        for statement in schema.FIRST:
-            db.execute(statement)
-        rows = schema.differing_rows(peopled(), Model())
-        for relation in schema.RELATIONS:
-            if relation.name not in NEW:
-                db.executemany(relation.insert, rows[relation.name])
-        db.execute("UPDATE state SET revision = 7")
-    db.close()
-    return path
+    return make_store(tmp_path / "store.db", 1, peopled())
 
 
 @pytest.fixture(name="store")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from models import peopled
+from old_stores import make_store
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader import schema
@@ -34,19 +35,7 @@ def limited() -> Model:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as the version before limits left it, with a model of then."""
-    path = tmp_path / "store.db"
-    with sqlite3.connect(path, isolation_level=None) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        for statement in (*schema.FIRST, *schema.UPGRADES[1]):
-            db.execute(statement)
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
-        rows = schema.differing_rows(grouped(), Model())
-        for relation in schema.RELATIONS:
-            if relation.name != "limits":
-                db.executemany(relation.insert, rows[relation.name])
-        db.execute("UPDATE state SET revision = 7")
-    db.close()
-    return path
+    return make_store(tmp_path / "store.db", 2, grouped())
 
 
 @pytest.fixture(name="store")
@@ -77,7 +66,7 @@ def test_a_store_that_was_taken_over_is_as_a_new_one(old: Path, store: SqliteSto
     query = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
     with sqlite3.connect(old) as taken:
         assert taken.execute(query).fetchall() == store._db.execute(query).fetchall()
-        assert taken.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA,) == (3,)
+        assert taken.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA,)
     taken.close()
 
 

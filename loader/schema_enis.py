@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENIs as relations: part of schema. What a change of them writes is only what changed.
+
+An address is written packed, so that those in a prefix are a range. What of a
+million ENIs is asked by every command is written once: how many there are, and
+a sum over the members of each group.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from cipu_xdp.loader.enis import Enis, member_word
+from cipu_xdp.loader.records import Address, Eni
+from cipu_xdp.loader.relations import Relation, Row
+
+# What schema 4 made of schema 3. `packed` and `member_sum` are functions of ours.
+CREATE = (
+    """CREATE TABLE packed_addresses (
+        eni TEXT NOT NULL, position INTEGER NOT NULL,
+        vpc TEXT NOT NULL, address BLOB NOT NULL CHECK (length(address) IN (4, 16)),
+        PRIMARY KEY (eni, position), UNIQUE (vpc, address),
+        FOREIGN KEY (eni, vpc) REFERENCES enis (name, vpc) DEFERRABLE INITIALLY DEFERRED
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO packed_addresses
+        SELECT eni, position, vpc, packed(address) FROM eni_addresses""",
+    "DROP TABLE eni_addresses",
+    "ALTER TABLE packed_addresses RENAME TO eni_addresses",
+    "CREATE INDEX enis_of_host ON enis (host) WHERE host IS NOT NULL",
+    "CREATE INDEX enis_of_group ON eni_groups (security_group)",
+    """CREATE TABLE group_sums (
+        security_group TEXT PRIMARY KEY REFERENCES security_groups DEFERRABLE INITIALLY DEFERRED,
+        sum INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO group_sums
+        SELECT security_group, member_sum(number, (
+            SELECT group_concat(hex(address)) FROM eni_addresses WHERE eni = name))
+        FROM eni_groups JOIN enis ON name = eni GROUP BY security_group""",
+    """CREATE TABLE counts (
+        enis INTEGER NOT NULL, addresses INTEGER NOT NULL, grouped INTEGER NOT NULL
+    ) STRICT""",
+    """INSERT INTO counts SELECT (SELECT count(*) FROM enis), (SELECT count(*) FROM eni_addresses),
+        (SELECT count(DISTINCT eni) FROM eni_groups)""",
+)
+
+ENIS = Relation("enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1)
+ADDRESSES = Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2)
+GROUPS = Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2)
+SUMS = Relation("group_sums", ("security_group", "sum"), 1)
+RELATIONS = (ENIS, ADDRESSES, GROUPS, SUMS)
+WORD = 1 << 64
+
+first = itemgetter(0)
+
+
+def rows(enis: Enis, others: Enis) -> dict[str, list[Row]]:
+    """Return, by relation, what says those ENIs that are not the same among the `others`."""
+    found = [enis[name] for name in enis.changed(others) if name in enis]
+    touched = {group for name in enis.changed(others) for group in _groups(name, enis, others)}
+    return {
+        "enis": [_row(eni) for eni in found],
+        "eni_addresses": list(_address_rows(found)),
+        "eni_groups": list(_membership_rows(found)),
+        "group_sums": [(g, signed(enis.member_sum(g))) for g in touched if enis.member_sum(g)],
+    }
+
+
+def _groups(name: str, *states: Enis) -> Iterator[str]:
+    for enis in states:
+        eni = enis.get(name)
+        yield from eni.groups if eni else ()
+
+
+def signed(word: int) -> int:
+    """A word of 64 bits as SQLite writes it."""
+    return word - WORD if word >= WORD // 2 else word
+
+
+class MemberSum:
+    """What Enis.member_sum is of the members of a group, as an aggregate of SQLite."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def step(self, *member: Any) -> None:
+        """Count one in: its number, and its addresses in hex."""
+        number, addresses = member
+        self._sum += member_word(number, map(bytes.fromhex, addresses.split(",")))
+
+    def finalize(self) -> int:
+        """The sum, as it is written."""
+        return signed(self._sum % WORD)
+
+
+def packed(text: str) -> bytes:
+    """An address as it is written."""
+    return ip_address(text).packed
+
+
+def unpacked(raw: bytes) -> Address:
+    """The address that was written."""
+    return IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)
+
+
+def eni(row: Sequence[Any], ips: Iterable[bytes], groups: Iterable[str]) -> Eni:
+    """The ENI that its row, addresses and groups say."""
+    name, number, vpc, mac, dev, host, check, hook = row
+    where = None if host is None else ip_address(host)
+    addresses = tuple(map(unpacked, ips))
+    return Eni(name, number, vpc, mac, addresses, dev, where, bool(check), hook, tuple(groups))
+
+
+def joined(enis: Iterable[Row], addresses: Iterable[Row], groups: Iterable[Row]) -> Iterator[Eni]:
+    """Give the ENIs that rows say, each relation's in the order of its key."""
+    by_ip, by_group = groupby(addresses, first), groupby(groups, first)
+    ip_name, ips = next(by_ip, (None, ()))
+    group_name, names = next(by_group, (None, ()))
+    for row in enis:
+        own_ips: Iterable[Any] = ()
+        own_groups: Iterable[Any] = ()
+        if ip_name == row[0]:
+            own_ips = [each[3] for each in ips]
+            ip_name, ips = next(by_ip, (None, ()))
+        if group_name == row[0]:
+            own_groups = [each[3] for each in names]
+            group_name, names = next(by_group, (None, ()))
+        yield eni(row, own_ips, own_groups)
+
+
+def _row(found: Eni) -> Row:
+    host = None if found.host is None else str(found.host)
+    check = int(found.source_check)
+    return (found.name, found.number, found.vpc, found.mac, found.dev, host, check, found.hook)
+
+
+def _address_rows(enis: Iterable[Eni]) -> Iterator[Row]:
+    for each in enis:
+        for position, ip in enumerate(each.ips):
+            yield (each.name, position, each.vpc, ip.packed)
+
+
+def _membership_rows(enis: Iterable[Eni]) -> Iterator[Row]:
+    for each in enis:
+        for position, group in enumerate(each.groups):
+            yield (each.name, position, each.vpc, group)
