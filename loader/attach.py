@@ -34,7 +34,7 @@ class Attachment:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
         self.links = links.links()
         self.hooks = Hooks(place, tables.directory.parent, record, devices)
-        self._made: tuple[Model, Rows] | None = None
+        self._made: tuple[Model, Model | None, Rows] | None = None
 
     @classmethod
     def open(cls, record: Record, place: Place, devices: Devices) -> "Attachment":
@@ -63,13 +63,38 @@ class Attachment:
 
     # Rows
 
-    def check_room(self, model: Model) -> None:
-        """Raises BadInput if the model does not fit the tables."""
-        self.tables.check_room(self._rows(model), policy_rows.rules_end(model))
+    def check_room(self, model: Model, since: Model | None = None) -> None:
+        """Raises BadInput if the model does not fit the tables; `since` as for `write`."""
+        wanted, rules = self._rows(model, since), policy_rows.rules_end(model)
+        self.tables.check_room(wanted, rules, rows.sizes(model))
 
-    def write(self, model: Model) -> None:
-        """Bring the tables in line with the model."""
-        self.tables.sync(self._rows(model))
+    def write(self, model: Model, since: Model | None = None) -> None:
+        """Bring the tables in line with the model, if they may be in line with another.
+
+        `since` is one that they are in line with, or on the way from: then only
+        rows that a change from there makes others are looked at.
+        """
+        if since is None:
+            self.tables.sync(self._rows(model, None))
+            return
+        names = rows.concerned(since, model)
+        known = rows.rows_of_enis(since, self.links, names)
+        keys = {table: before.keys() for table, before in known.items()}
+        self.tables.sync(self._rows(model, since), keys)
+
+    def state(self, model: Model, revision: int) -> str:
+        """What the tables are in line with, in a word, when this model was written last.
+
+        Not the same word is said of another state of the store, nor where other
+        hosts can be reached, which changes rows of ENIs that nobody touched.
+        """
+        return f"{revision} {rows.reach(model, self.links)}"
+
+    def note_written(self, state: str | None) -> None:
+        """Keep that word for the next change; None while the tables change."""
+        if self.record.written != state:
+            self.record.written = state
+            self.place.keep(self.record)
 
     def start_counters(self, before: Model, after: Model) -> None:
         """Rules and limits that are new count from zero, whoever had their numbers before."""
@@ -79,11 +104,12 @@ class Attachment:
         new = {limit.number for limit in after.limits.values()} - known
         self.tables["limit_counters"].remove_all([abi.u32(number) for number in new])
 
-    def _rows(self, model: Model) -> Rows:
+    def _rows(self, model: Model, since: Model | None) -> Rows:
         """Its rows, made once though they are first checked and then written."""
-        if self._made is None or self._made[0] is not model:
-            self._made = model, rows.rows(model, self.links)
-        return self._made[1]
+        if self._made is None or self._made[0] is not model or self._made[1] is not since:
+            names = None if since is None else rows.concerned(since, model)
+            self._made = model, since, rows.rows(model, self.links, names)
+        return self._made[2]
 
     # Tenants
 

@@ -117,24 +117,33 @@ class Instance:
             after = verb(before, attachment)
             _check_devices(before, after, attachment)
             changed = _devices_that_change(before, after)
-            attachment.check_room(after)
+            since = _written(store, attachment, before)
+            attachment.check_room(after, since)
             for dev in changed & {eni.dev for eni in after.enis.local() if eni.dev}:
                 attachment.check_tenant(dev)
             touched = changed | attachment.unhooked(after)
             intents = touched or {TABLES}
             for intent in intents:
                 store.intend(intent)
+            attachment.note_written(None)
             with Undo() as undo:
                 undo.step(store.commit, before, before, settle=intents)
                 undo.step(attachment.restore_tenants, before, touched)
-                undo.step(attachment.write, before)
+                undo.step(attachment.write, before, since and after)
                 session_ends.expire(attachment.tables, before, after)
                 attachment.start_counters(before, after)
-                attachment.write(after)
+                attachment.write(after, since)
                 attachment.put_tenants(after, touched, undo)
                 session_ends.end(attachment.tables, before, after)
                 store.commit(before, after, settle=intents)
+            attachment.note_written(attachment.state(after, store.revision()))
             return after
+
+
+def _written(store: SqliteStore, attachment: "Attachment", model: Model) -> Model | None:
+    """The model, if it is the one that the tables were brought in line with."""
+    state = attachment.state(model, store.revision())
+    return model if attachment.record.written == state else None
 
 
 def _check_devices(before: Model, after: Model, attachment: "Attachment") -> None:

@@ -41,12 +41,14 @@ class Hooked:
 class Record:
     """What is attached, and where; kept in /run, gone after a reboot like what it describes.
 
-    `clsact` are the devices (by ifindex) whose clsact qdisc we added.
+    `clsact` are the devices (by ifindex) whose clsact qdisc we added, `written`
+    is what the tables are in line with (Attachment.state).
     """
 
     netns: int
     uplinks: dict[str, Hooked] = field(default_factory=dict)
     clsact: list[int] = field(default_factory=list)
+    written: str | None = None
 
 
 @dataclass(frozen=True)

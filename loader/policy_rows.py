@@ -22,11 +22,10 @@ LEAST_QUOTA = 64
 
 
 def rows(model: Model) -> dict[str, Mapping[bytes, bytes]]:
-    """The rows of rule_sets, members, timeouts and policies."""
+    """The rows of rule_sets, timeouts and policies."""
     view = _View(model)
     return {
         "rule_sets": RuleSets(view.sets, view.numbers),
-        "members": _members(view),
         "timeouts": _timeouts(model),
         "policies": _policies(view),
     }
@@ -154,13 +153,15 @@ def _policies(view: _View) -> dict[bytes, bytes]:
     }
 
 
-def _members(view: _View) -> dict[bytes, bytes]:
-    """Every ENI that is in groups, wherever it is."""
+def members(model: Model, enis: Iterable[Eni]) -> dict[bytes, bytes]:
+    """The rows of members for those of these ENIs that are in groups, wherever they are."""
     packed: dict[tuple[str, ...], bytes] = {}
     table = {}
-    for eni in view.model.enis.in_groups():
+    for eni in enis:
+        if not eni.groups:
+            continue
         if eni.groups not in packed:
-            packed[eni.groups] = _membership([view.numbers[name] for name in eni.groups])
+            packed[eni.groups] = _membership([model.groups[name].number for name in eni.groups])
         table[abi.u32(eni.number)] = packed[eni.groups]
     return table
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the desired state to the rows of the datapath's tables: a pure function.
 
-Decides what each table must hold for a model on a host with these links. The
-layout of the rows is abi's; bringing them into the kernel is left to tables.
+Decides what each table must hold for a model on a host with these links. Two
+of them have rows for every ENI, wherever it is: those are made of the ENIs that
+are asked for alone. The layout of the rows is abi's; bringing them into the
+kernel is left to tables.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
@@ -24,6 +26,7 @@ from cipu_xdp.loader.records import (
     gateway_mac,
     mac_bytes,
 )
+from cipu_xdp.loader.relations import lacking
 
 Rows = dict[bytes, bytes]
 
@@ -32,25 +35,77 @@ FAMILIES = {4: "FAMILY_IPV4", 6: "FAMILY_IPV6"}
 ROUTE_KEY_BITS = 64
 
 
-def rows(model: Model, links: Mapping[str, Link]) -> dict[str, Mapping[bytes, bytes]]:
+def rows(
+    model: Model, links: Mapping[str, Link], names: Collection[str] | None = None
+) -> dict[str, Mapping[bytes, bytes]]:
     """Return the rows, key to value, of each table that Python writes.
 
-    `links` are the devices there are, by name. An ENI whose device is not among
-    them, and a host that no uplink reaches, keep their addresses (so that their
-    packets are dropped by name) with no link to send to.
+    An ENI whose device is not there, and a host that no uplink reaches, keep
+    their addresses (so that their packets are dropped by name) with no link to
+    send to.
+
+    Args:
+        links: the devices there are, by name.
+        names: the ENIs whose rows are made in tables of every ENI; None for all.
     """
     view = _View(model, links)
     return {
         "devices": _devices(view),
         "enis": _enis(view),
         "vpcs": {abi.u32(v.vni): abi.record("vpc").pack(number=v.vni) for v in model.vpcs.values()},
-        "addresses": _addresses(view),
         "routes": _routes(view),
         "vteps": _vteps(view),
         "paths": _paths(view),
         "limits": limit_rows.rows(model),
         **policy_rows.rows(model),
+        **rows_of_enis(model, links, names),
     }
+
+
+def rows_of_enis(
+    model: Model, links: Mapping[str, Link], names: Collection[str] | None
+) -> dict[str, Mapping[bytes, bytes]]:
+    """Return the rows of the tables of every ENI, with those of subnets; arguments as in `rows`."""
+    enis: Collection[Eni] = model.enis.values()
+    if names is not None:
+        enis = [model.enis[name] for name in names if name in model.enis]
+    return {
+        "addresses": _addresses(_View(model, links), enis),
+        "members": policy_rows.members(model, model.enis.in_groups() if names is None else enis),
+    }
+
+
+def concerned(before: Model, after: Model) -> set[str]:
+    """The ENIs whose rows may be others after a change, if the same hosts can be reached.
+
+    Those that have a device are, whatever changes: it may be another one now.
+    """
+    names = set(after.enis.changed(before.enis))
+    for model, other in ((before, after), (after, before)):
+        names.update(eni.name for eni in model.enis.local())
+        for vpc in lacking(model.vpcs, other.vpcs):
+            names.update(eni.name for eni in model.enis.in_vpc(vpc))
+        for group in _renumbered(model, other):
+            names.update(eni.name for eni in model.enis.in_group(group))
+    return names
+
+
+def _renumbered(model: Model, other: Model) -> Iterator[str]:
+    for name, group in lacking(model.groups, other.groups).items():
+        if name not in other.groups or other.groups[name].number != group.number:
+            yield name
+
+
+def sizes(model: Model) -> dict[str, int]:
+    """How many rows there are in the tables of every ENI."""
+    enis = model.enis
+    return {"addresses": enis.address_count + len(model.subnets), "members": enis.grouped_count}
+
+
+def reach(model: Model, links: Mapping[str, Link]) -> str:
+    """Which hosts can be reached, in a word: those of a family that an uplink has."""
+    uplinks = model.uplinks.values()
+    return "".join(sorted({str(up.vtep.version) for up in uplinks if up.iface in links}))
 
 
 @dataclass(frozen=True)
@@ -77,9 +132,24 @@ class _View:
             subnets.setdefault(subnet.vpc, []).append(subnet)
         return subnets
 
+    @cached_property
+    def paths(self) -> dict[Address, int]:
+        """The index of the path to each host that can be reached."""
+        return {host: self.model.hosts[host] for host in self.ways}
+
     def path_to(self, host: Address) -> int:
         """The index of the path to `host`, 0 if no uplink reaches it."""
-        return self.model.hosts[host] if host in self.ways else 0
+        return self.paths.get(host, 0)
+
+    @cached_property
+    def remote(self) -> int:
+        """The kind of target that is on another host."""
+        return abi.number("TARGET_REMOTE")
+
+    @cached_property
+    def remote_target(self) -> Callable[..., bytes]:
+        """Packs such a target."""
+        return abi.record("target").packer("kind", "flags", "mac", "link", "eni")
 
 
 def _uplink_to(host: Address, model: Model, links: Mapping[str, Link]) -> Uplink | None:
@@ -133,19 +203,25 @@ def _gateway(view: _View, eni: Eni, version: int) -> bytes:
     return next((s.gateway.packed for s in subnets if first in s.cidr), b"")
 
 
-def _addresses(view: _View) -> Rows:
-    table = {}
+def _addresses(view: _View, enis: Iterable[Eni]) -> Rows:
+    table, vnis = {}, {name: vpc.vni for name, vpc in view.model.vpcs.items()}
     for subnet in view.model.subnets.values():
-        vni = view.vni(subnet.vpc)
+        vni = vnis[subnet.vpc]
         table[_address_key(vni, subnet.gateway)] = abi.record("target").pack(
             kind=abi.number("TARGET_GATEWAY"), mac=mac_bytes(gateway_mac(vni))
         )
-    for eni in view.model.enis.values():
-        member = abi.number("TARGET_FLAG_MEMBER") if eni.groups else 0
-        target = _eni_target(view, eni, member)
+    # There may be a million.
+    key, families = abi.record("address_key").packer("vni", "family", "address"), _families()
+    member = abi.number("TARGET_FLAG_MEMBER")
+    for eni in enis:
+        target, vni = _eni_target(view, eni, member if eni.groups else 0), vnis[eni.vpc]
         for ip in eni.ips:
-            table[_address_key(view.vni(eni.vpc), ip)] = target
+            table[key(vni, families[ip.version], ip.packed)] = target
     return table
+
+
+def _families() -> dict[int, int]:
+    return {version: abi.number(name) for version, name in FAMILIES.items()}
 
 
 def _routes(view: _View) -> Rows:
@@ -189,19 +265,17 @@ def _path_flags(link: Link) -> int:
 def _eni_target(view: _View, eni: Eni, member: int = 0) -> bytes:
     """Where the ENI is; `member` is said of its own addresses, not of prefixes routed to it."""
     if eni.host is not None:
-        kind, flags, link, limit = "TARGET_REMOTE", 0, view.path_to(eni.host), 0
-    else:
-        device = view.links.get(eni.dev or "")
-        kind, flags = "TARGET_LOCAL", _local_flags(eni, device)
-        link = device.ifindex if device else 0
-        limit = limit_rows.first(view.model, eni, "ingress")
+        return view.remote_target(
+            view.remote, member, mac_bytes(eni.mac), view.path_to(eni.host), eni.number
+        )
+    device = view.links.get(eni.dev or "")
     return abi.record("target").pack(
-        kind=abi.number(kind),
-        flags=flags | member,
+        kind=abi.number("TARGET_LOCAL"),
+        flags=_local_flags(eni, device) | member,
         mac=mac_bytes(eni.mac),
-        link=link,
+        link=device.ifindex if device else 0,
         eni=eni.number,
-        limit=limit,
+        limit=limit_rows.first(view.model, eni, "ingress"),
     )
 
 

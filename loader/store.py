@@ -57,6 +57,9 @@ class Store(Protocol):
         Raises StateChanged if the state is not `before`.
         """
 
+    def revision(self) -> int:
+        """Return a number that is another after each change of the state."""
+
     def intend(self, dev: str) -> None:
         """Keep the intent to change the hooks of `dev`."""
 
@@ -109,6 +112,11 @@ class SqliteStore:
             if self._write(before, after):
                 self._db.execute("UPDATE state SET revision = revision + 1")
             self._db.executemany("DELETE FROM intents WHERE dev = ?", [(d,) for d in settle])
+
+    def revision(self) -> int:
+        """Return a number that is another after each change of the state."""
+        with self._explaining("read"):
+            return self._revision()
 
     def intend(self, dev: str) -> None:
         """Keep the intent to change the hooks of `dev`; on the disk when this returns."""

@@ -21,6 +21,8 @@ _TABLE = re.compile(r"^TABLE\((\w+),\s*(\w+),\s*([\w ]+),\s*([\w ]+),\s*(\d+),\s
 # BCC knows neither: to it a pinned one is as good as a hash, of numbers in a table of tables.
 _AS_HASH = ("devmap_hash", "hash_of_maps")
 AT_ONCE = 64
+# Kinds whose rows are written many at a time, and how many.
+BATCHED, BATCH = ("hash", "array"), 16384
 Item = TypeVar("Item")
 
 
@@ -129,6 +131,11 @@ class Table:
             return dict(maps.filled(self.fd, self.declaration.key_size, self._value_size()))
         return dict(self.items())
 
+    def some(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The rows of these keys, as far as there are any."""
+        found = ((key, maps.lookup(self.fd, key, self._value_size())) for key in keys)
+        return {key: value for key, value in found if value is not None}
+
     def _value_size(self) -> int:
         size = self.declaration.value_size
         return (size + 7) // 8 * 8 * kernel.cpus() if self.declaration.per_cpu else size
@@ -164,12 +171,15 @@ class Table:
 
     def put_all(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Set many rows, each atomically; they are asked for as they are written."""
-        if not self.declaration.nested:
+        if self.declaration.nested:
+            for some in _parts(rows, AT_ONCE):
+                self._put_inner(some)
+        elif self.declaration.kind in BATCHED:
+            for some in _parts(rows, BATCH):
+                maps.update_many(self.fd, dict(some))
+        else:
             for key, value in rows:
                 maps.update(self.fd, key, value)
-            return
-        for some in _parts(rows):
-            self._put_inner(some)
 
     def _put_inner(self, rows: list[tuple[bytes, bytes]]) -> None:
         """Nobody sees a table before it is complete. The kernel waits once for each call."""
@@ -192,16 +202,19 @@ class Table:
         """Remove many rows; an array's become zero."""
         if self.declaration.is_array:
             zero = bytes(self._value_size())
-            for some in _parts(keys):
+            for some in _parts(keys, AT_ONCE):
                 maps.update_many(self.fd, dict.fromkeys(some, zero))
         elif self.declaration.nested and keys:
             maps.delete_many(self.fd, keys)
+        elif self.declaration.kind in BATCHED:
+            for some in _parts(keys, BATCH):
+                maps.delete_many(self.fd, some)
         else:
             for key in keys:
                 maps.delete(self.fd, key)
 
 
-def _parts(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     items = iter(items)
-    while some := list(itertools.islice(items, AT_ONCE)):
+    while some := list(itertools.islice(items, size)):
         yield some

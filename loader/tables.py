@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 
 from cipu_xdp.loader import abi, kernel, limit_table, maps
 from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
@@ -33,6 +34,8 @@ AS_BIG_AS = {
 }  # fmt: skip
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
+NO_KEYS: Mapping[str, Set[bytes]] = MappingProxyType({})
 
 
 def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -128,14 +131,15 @@ class Tables:
             for table in self._tables.values()
         )
 
-    def check_room(self, wanted: Rows, rules: int = 0) -> None:
+    def check_room(self, wanted: Rows, rules: int = 0, sizes: Mapping[str, int] = NO_SIZES) -> None:
         """Raises BadInput if the rows, or numbers of rules up to `rules`, do not fit.
 
-        Nothing is written before that is known.
+        Nothing is written before that is known. `sizes` says how many rows there
+        are of tables of which `wanted` has but a part.
         """
         for name in WRITTEN:
             rows = wanted[name]
-            needed = len(rows)
+            needed = sizes.get(name, len(rows))
             if self[name].declaration.is_array:
                 needed = max((int.from_bytes(key, "little") + 1 for key in rows), default=0)
             self._check_capacity(name, needed)
@@ -149,14 +153,15 @@ class Tables:
                 f"Detach, and attach with --table-size {name}={needed} or more.",
             )
 
-    def sync(self, wanted: Rows) -> None:
+    def sync(self, wanted: Rows, within: Mapping[str, Set[bytes]] = NO_KEYS) -> None:
         """Bring the tables to these rows: additions first, then removals, each row atomically.
 
+        Of tables in `within`, only rows of these keys and of those wanted are looked at.
         A policy that is replaced is so after all that it is judged by, and who
         leaves every group is a member of none before: no session is stamped
         with a generation that did not judge it.
         """
-        have = {name: self.rows(name) for name in WRITTEN}
+        have = {name: self._have(name, wanted, within) for name in WRITTEN}
         gone = {name: have[name].keys() - wanted[name].keys() for name in WRITTEN}
         rows = {name: _changed(wanted[name], have[name]) for name in WRITTEN if name != "rule_sets"}
         rows["members"] |= dict.fromkeys(gone["members"], abi.record("membership").pack())
@@ -172,6 +177,13 @@ class Tables:
         self["policies"].put_all(replaced)
         self._remove(gone)
         self._forget_owners(wanted["policies"].keys())
+
+    def _have(
+        self, name: str, wanted: Rows, within: Mapping[str, Set[bytes]]
+    ) -> dict[bytes, bytes]:
+        if name not in within:
+            return self.rows(name)
+        return self[name].some(within[name] | wanted[name].keys())
 
     def _add_sets(self, wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> None:
         """Sets never change; those that are there are not even looked at, let alone compiled."""

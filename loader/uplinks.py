@@ -68,6 +68,7 @@ def _put(
         )  # fmt: skip
         attachment.restore_tenants(after, intents - set(after.uplinks))
         store.commit(before, after, settle=intents)
+    attachment.note_written(attachment.state(after, store.revision()))
     return notes
 
 

@@ -47,7 +47,7 @@ def test_a_local_eni_in_a_group_has_a_policy_and_a_remote_one_has_none() -> None
 def test_every_eni_in_groups_is_a_member_wherever_it_is() -> None:
     model = grouped(a=("web", "far"))
     numbers = [model.groups[name].number for name in ("web", "far")]
-    table = policy_rows.rows(model)["members"]
+    table = policy_rows.members(model, model.enis.values())
     assert table.keys() == {A, B}
     fields = abi.record("membership").unpack(table[A])
     assert fields["count"] == 2

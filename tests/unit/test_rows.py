@@ -2,18 +2,19 @@
 """The compiler: each thing of a model has its rows, and no tenant has another's."""
 
 import socket
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 from decoded import BLUE, ETH0, LINKS, RED, V1, address_of, address_rows, route_rows
 from hypothesis import given, settings
-from models import beginning, links, models, peopled
+from models import beginning, histories, links, models, peopled, states
 
 from cipu_xdp.loader import abi
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.model import Link, Model, Uplink
-from cipu_xdp.loader.rows import rows
+from cipu_xdp.loader.rows import concerned, reach, rows, rows_of_enis, sizes
 
 TABLES = {"devices", "enis", "vpcs", "addresses", "routes", "vteps", "paths"}
 POLICY_TABLES = {"rule_sets", "members", "policies", "timeouts", "limits"}
@@ -229,3 +230,36 @@ def test_a_device_speaks_for_one_eni_of_this_host(model: Model, found: Any) -> N
         assert key == abi.u32(found[eni.dev].ifindex)
         assert fields["vni"] == model.vpcs[eni.vpc].vni
         assert fields["mac"] == mac(eni.mac)
+
+
+@given(histories, histories, links, links)
+def test_what_a_change_concerns_makes_the_rows_of_all(
+    first: list[Any], second: list[Any], links: dict[str, Link], others: dict[str, Link]
+) -> None:
+    """Devices of ENIs may be others by then; which hosts can be reached may not."""
+    before = [beginning(), *states(beginning(), first)][-1]
+    now = {"eth0": links.get("eth0", LINKS["eth0"])}
+    links, others = links | now, others | now
+    # One state follows on the other, or has nothing to do with it.
+    for start in (before, beginning()):
+        after = [start, *states(start, second)][-1]
+        if reach(before, links) != reach(after, others):
+            continue
+        names = concerned(before, after)
+        had, part = rows_of_enis(before, links, names), rows_of_enis(after, others, names)
+        have, wanted = rows(before, links), rows(after, others)
+        for table in had:
+            kept = {key: row for key, row in have[table].items() if key not in had[table]}
+            assert kept | part[table] == wanted[table]
+            assert len(wanted[table]) == sizes(after)[table]
+
+
+def test_an_eni_elsewhere_is_concerned_by_a_new_vni_and_a_new_number_of_its_group() -> None:
+    model = verbs.create_group(peopled(), "web", "red")
+    model = verbs.set_eni(model, "b", groups=["web"])
+    vpc, group = model.vpcs["red"], model.groups["web"]
+    other = replace(model, vpcs={**model.vpcs, "red": replace(vpc, vni=7)})
+    assert "b" in concerned(model, other)
+    other = replace(model, groups={"web": replace(group, number=9)})
+    assert "b" in concerned(model, other)
+    assert "b" not in concerned(model, model)
