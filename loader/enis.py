@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cipu_xdp.loader.records import Address, Eni, Network
 
 
+# What an ENI was and what it is; None where there is none.
+Change = tuple["Eni | None", "Eni | None"]
+
+
 class Source(Protocol):
     """Where ENIs come from that were there before; it never changes."""
 
@@ -129,7 +133,7 @@ class Enis(Mapping[str, "Eni"]):
 
     __slots__ = (
         "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_highest", "_hosts",
-        "_sums", "address_count", "grouped_count", "source",
+        "_since", "_sums", "address_count", "grouped_count", "source",
     )  # fmt: skip
 
     def __init__(self, enis: Iterable[Eni] = (), source: Source = NOTHING) -> None:
@@ -141,6 +145,7 @@ class Enis(Mapping[str, "Eni"]):
         self._by_group: dict[str, dict[str, None]] = {}
         self._hosts: Counter[Address] = Counter()
         self._sums: Counter[str] = Counter()
+        self._since: tuple[Enis, Mapping[str, Change]] | None = None
         self._count, self._highest = len(source), source.highest_number()
         self.address_count, self.grouped_count = source.addresses(), source.grouped()
         for eni in enis:
@@ -178,6 +183,7 @@ class Enis(Mapping[str, "Eni"]):
     def put(self, eni: Eni) -> None:
         """Add an ENI in place of the one of its name; only to a draft."""
         self.drop(eni.name)
+        self._since = None
         self._changed[eni.name] = eni
         self._count_in(eni, 1)
         if eni.dev is not None:
@@ -195,6 +201,7 @@ class Enis(Mapping[str, "Eni"]):
         old = self.get(name)
         if old is None:
             return
+        self._since = None
         self._count_in(old, -1)
         if name in self._changed:
             self._by_device.pop(old.dev or "", None)
@@ -216,13 +223,19 @@ class Enis(Mapping[str, "Eni"]):
             for group in eni.groups:
                 self._sums[group] += one * word
 
-    def changed(self, since: Enis) -> Iterator[str]:
-        """The names of those that may not be the same in another state."""
+    def changes(self, since: Enis) -> Mapping[str, Change]:
+        """By name, those that were another in another state, and what they were and are."""
+        if self._since is None or self._since[0] is not since:
+            self._since = since, self._find_changes(since)
+        return self._since[1]
+
+    def _find_changes(self, since: Enis) -> dict[str, Change]:
         if since.source is self.source:
             names = self._changed.keys() | since._changed.keys()
         else:
             names = self.keys() | since.keys()
-        return (name for name in names if self.get(name) != since.get(name))
+        both = ((name, since.get(name), self.get(name)) for name in names)
+        return {name: (before, after) for name, before, after in both if before != after}
 
     # Questions
 

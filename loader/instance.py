@@ -148,8 +148,7 @@ def _written(store: SqliteStore, attachment: "Attachment", model: Model) -> Mode
 
 def _check_devices(before: Model, after: Model, attachment: "Attachment") -> None:
     """An ENI cannot be changed on a device that is gone."""
-    for name in after.enis.changed(before.enis):
-        eni = after.enis.get(name)
+    for name, (_, eni) in after.enis.changes(before.enis).items():
         if eni and eni.dev and eni.dev not in attachment.links:
             raise BadInput(
                 f"change ENI {name}",

@@ -80,7 +80,7 @@ def concerned(before: Model, after: Model) -> set[str]:
 
     Those that have a device are, whatever changes: it may be another one now.
     """
-    names = set(after.enis.changed(before.enis))
+    names = set(after.enis.changes(before.enis))
     for model, other in ((before, after), (after, before)):
         names.update(eni.name for eni in model.enis.local())
         for vpc in lacking(model.vpcs, other.vpcs):

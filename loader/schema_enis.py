@@ -57,20 +57,15 @@ first = itemgetter(0)
 
 def rows(enis: Enis, others: Enis) -> dict[str, list[Row]]:
     """Return, by relation, what says those ENIs that are not the same among the `others`."""
-    found = [enis[name] for name in enis.changed(others) if name in enis]
-    touched = {group for name in enis.changed(others) for group in _groups(name, enis, others)}
+    changes = enis.changes(others).values()
+    found = [eni for _, eni in changes if eni is not None]
+    touched = {group for pair in changes for eni in pair if eni for group in eni.groups}
     return {
         "enis": [_row(eni) for eni in found],
         "eni_addresses": list(_address_rows(found)),
         "eni_groups": list(_membership_rows(found)),
         "group_sums": [(g, signed(enis.member_sum(g))) for g in touched if enis.member_sum(g)],
     }
-
-
-def _groups(name: str, *states: Enis) -> Iterator[str]:
-    for enis in states:
-        eni = enis.get(name)
-        yield from eni.groups if eni else ()
 
 
 def signed(word: int) -> int:

@@ -40,8 +40,7 @@ def _lost(before: Model, after: Model) -> tuple[set[int], set[Place]]:
     """ENIs of this host that are gone from their device, and addresses that others have lost."""
     gone: set[int] = set()
     places: set[Place] = set()
-    for name in after.enis.changed(before.enis):
-        eni, now = before.enis.get(name), after.enis.get(name)
+    for eni, now in after.enis.changes(before.enis).values():
         if eni is None or eni.dev is None:
             continue
         if now is None or _seat(now) != _seat(eni):

@@ -33,6 +33,8 @@ from cipu_xdp.loader.schema_enis import MemberSum, packed
 from cipu_xdp.loader.stored_enis import StoredEnis
 
 BUSY_SECONDS = 10.0
+# At most: a million ENIs are written in half the time when their indexes fit.
+CACHE_KB = 256 << 10
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -144,6 +146,7 @@ class SqliteStore:
         self._db.create_aggregate("member_sum", 2, MemberSum)
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if self._is_new():
             self._create()
         elif self._version() in UPGRADES:

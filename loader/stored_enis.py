@@ -23,6 +23,7 @@ class StoredEnis:
 
     def __init__(self, db: sqlite3.Connection, explaining: Explaining) -> None:
         self._db, self._explaining = db, explaining
+        self._known: dict[str, Eni | None] = {}
         weakref.finalize(self, db.close)
         self._enis, self._addresses, self._grouped = self._all("SELECT * FROM counts")[0]
         self._sums = dict(self._all("SELECT security_group, sum FROM group_sums"))
@@ -40,6 +41,11 @@ class StoredEnis:
 
     def get(self, name: str) -> Eni | None:
         """The one of that name."""
+        if name not in self._known:
+            self._known[name] = self._read(name) if self._enis else None
+        return self._known[name]
+
+    def _read(self, name: str) -> Eni | None:
         found = self._all(ENIS.select_one, name)
         if not found:
             return None

@@ -157,7 +157,7 @@ def test_what_is_asked_is_answered_as_by_looking_at_all(
     assert answers(over) == expected(here)
     assert_found(over, here)
     assert answers(stored) == expected(plain), "a draft changes nothing but itself"
-    assert set(over.changed(stored)) == {
+    assert set(over.changes(stored)) == {
         name for name in here.keys() | plain.keys() if here.get(name) != plain.get(name)
     }
     assert answers(keep(over)) == expected(here)
