@@ -6,7 +6,7 @@ of counters are given out here; an id is never given twice, a number is when it
 is free. What a rule may say on its own is decided in rule_words.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from operator import attrgetter
@@ -40,7 +40,14 @@ def create_group(
     established: str = "cut",
     first: Iterable[Rule] = FIRST_RULES,
 ) -> Model:
-    """Add a security group to `vpc`; its `first` rules are put as by add_rules. Raises BadInput."""
+    """Add a security group to `vpc`; its `first` rules are put as by set_rules. Raises BadInput."""
+    group = new_group(model, name, vpc, established)
+    with trying(f"create the security group {name}"):
+        return _put(model, _with_rules(model, group, first))
+
+
+def new_group(model: Model, name: str, vpc: str, established: str) -> SecurityGroup:
+    """A security group without rules that the model could have too. Raises BadInput."""
     with trying(f"create the security group {name}"):
         parse.name(name, "security group")
         if name in model.groups:
@@ -48,8 +55,7 @@ def create_group(
         rules.find_vpc(model, vpc)
         parse.choice(established, ESTABLISHED, "way to treat open sessions")
         number = rules.lowest_free([group.number for group in model.groups.values()])
-        group = SecurityGroup(name, number, vpc, established)
-        return _put(model, _with_rules(model, group, first))
+        return SecurityGroup(name, number, vpc, established)
 
 
 def set_group(model: Model, name: str, *, established: str) -> Model:
@@ -85,20 +91,38 @@ def add_rule(model: Model, sg: str, direction: str, action: str, **words: Any) -
         return _put(model, _with_rules(model, found, [rule]))
 
 
-def add_rules(
-    model: Model, sg: str, wanted: Iterable[Rule], *, next_rule: int | None = None
+def set_rules(
+    model: Model, sg: str, wanted: Sequence[Rule], *, next_rule: int | None = None
 ) -> Model:
-    """Add many rules at once; one with the id 0 gets the next, and all get numbers of their own.
+    """Have a security group have these rules and no others, as with_rules_of. Raises BadInput."""
+    return _put(model, with_rules_of(model, sg, wanted, next_rule))
 
-    `next_rule` is the lowest id that may still be given out, where ids were in
-    use that no rule has any more. Raises BadInput.
+
+def with_rules_of(
+    model: Model, sg: str, wanted: Sequence[Rule], next_rule: int | None = None
+) -> SecurityGroup:
+    """A security group with these rules and no others; those of them that it has stay as they are.
+
+    One with the id 0 gets the next; one with an id that another had takes its
+    place. `next_rule` is the lowest id that may still be given out, where ids
+    were in use that no rule has any more. Raises BadInput.
     """
-    with trying(f"add rules to the security group {sg}"):
-        found = _with_rules(model, rules.find_group(model, sg), wanted)
+    with trying(f"set the rules of the security group {sg}"):
+        group = rules.find_group(model, sg)
+        had = {WHAT_A_RULE_SAYS(rule): rule for rule in group.rules.values()}
+        kept: dict[int, Rule] = {}
+        new = []
+        for rule in wanted:
+            old = had.get(WHAT_A_RULE_SAYS(rule))
+            if old is not None and rule.id in (0, old.id) and old.id not in kept:
+                kept[old.id] = old
+            else:
+                new.append(rule)
+        made = _with_rules(model, replace(group, rules=frozen(kept), next_rule=1), new, group)
         if next_rule is not None:
-            parse.number(next_rule, found.next_rule, MAX_RULE_ID, "free id")
-            found = replace(found, next_rule=next_rule)
-        return _put(model, found)
+            parse.number(next_rule, max(made.rules, default=0) + 1, MAX_RULE_ID, "free id")
+            made = replace(made, next_rule=max(made.next_rule, next_rule))
+        return group if made == group else made
 
 
 def delete_rule(model: Model, sg: str, id: int) -> Model:  # noqa: A002 - it is called so
@@ -135,7 +159,10 @@ def _put(model: Model, group: SecurityGroup) -> Model:
     return replace(model, groups=added(model.groups, group.name, group))
 
 
-def _with_rules(model: Model, group: SecurityGroup, wanted: Iterable[Rule]) -> SecurityGroup:
+def _with_rules(
+    model: Model, group: SecurityGroup, wanted: Iterable[Rule], past: SecurityGroup | None = None
+) -> SecurityGroup:
+    """The group with these rules as well; what had ids before it, but not now, is `past`."""
     used = {rule.number for each in model.groups.values() for rule in each.rules.values()}
     free = (number for number in count(1) if number not in used)
     ordered = sorted(wanted, key=lambda rule: rule.id == 0)
@@ -143,7 +170,7 @@ def _with_rules(model: Model, group: SecurityGroup, wanted: Iterable[Rule]) -> S
     cidrs = {rule.cidr for rule in ordered}
     others = [rule for rule in group.rules.values() if rule.cidr in cidrs]
     known = {WHAT_A_RULE_SAYS(rule): rule.id for rule in others}
-    joined, next_rule = dict(group.rules), group.next_rule
+    joined, next_rule = dict(group.rules), (past or group).next_rule
     for rule in ordered:
         twin = known.get(WHAT_A_RULE_SAYS(rule))
         if twin is not None:

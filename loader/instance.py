@@ -110,17 +110,27 @@ class Instance:
         # A half attached uplink needs its programs compiled: `attach` does that.
         store.commit(model, model, settle=intents - uplinks)
 
+    def tried(self, verb: Verb) -> Model:
+        """What a change would make of the model; it is checked, and not made. Waits for nobody."""
+        from cipu_xdp.loader.attach import Attachment
+        from cipu_xdp.loader.devices import Devices
+
+        record = self._attached()
+        with Devices() as devices, self.store() as store:
+            attachment = Attachment.open(record, self.place, devices)
+            with contextlib.closing(attachment):
+                before = store.load()
+                after = verb(before, attachment)
+                _checked(before, after, attachment, _written(store, attachment, before))
+                return after
+
     def change(self, verb: Verb) -> Model:
         """Change model, tables, hooks and store together; returns the new model."""
         with self.changing() as (store, attachment):
             before = store.load()
             after = verb(before, attachment)
-            _check_devices(before, after, attachment)
-            changed = _devices_that_change(before, after)
             since = _written(store, attachment, before)
-            attachment.check_room(after, since)
-            for dev in changed & {eni.dev for eni in after.enis.local() if eni.dev}:
-                attachment.check_tenant(dev)
+            changed = _checked(before, after, attachment, since)
             touched = changed | attachment.unhooked(after)
             intents = touched or {TABLES}
             for intent in intents:
@@ -138,6 +148,18 @@ class Instance:
                 store.commit(before, after, settle=intents)
             attachment.note_written(attachment.state(after, store.revision()))
             return after
+
+
+def _checked(
+    before: Model, after: Model, attachment: "Attachment", since: Model | None
+) -> set[str]:
+    """Refuse a change that cannot be made; returns the devices whose hooks it changes."""
+    _check_devices(before, after, attachment)
+    attachment.check_room(after, since)
+    changed = _devices_that_change(before, after)
+    for dev in changed & {eni.dev for eni in after.enis.local() if eni.dev}:
+        attachment.check_tenant(dev)
+    return changed
 
 
 def _written(store: SqliteStore, attachment: "Attachment", model: Model) -> Model | None:

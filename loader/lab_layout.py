@@ -107,7 +107,7 @@ def _tenant(
         vpc=made.vpc,
         netns=name_of(topo.name, eni.name) if eni.kind == "veth" else None,
         kind=eni.kind,
-        dev=topology.device_name(eni),
+        dev=eni.device,
         mac=made.mac,
         mtu=mtu,
         addresses=tuple(address for address, _ in inside),

@@ -61,7 +61,7 @@ def check_names(topo: topology.Topology) -> None:
         place = f"the ENI {eni.name}"
         if eni.host is None or topo.vtep(eni.host) not in {h.vtep for h in topo.hosts.values()}:
             raise parse.Unfit(f"{place} is on none of the lab's hosts", "Give it a 'host' of them.")
-        device = topology.device_name(eni)
+        device = eni.device
         key = (topo.vtep(eni.host), device)
         if device in TAKEN or key in devices:
             raise parse.Unfit(f"{place} would have the device {device}, which is taken")

@@ -60,15 +60,33 @@ def set_limit(
     Raises:
         BadInput: an amount is no amount, or they do not fit together.
     """
+    key = (scope, name, direction)
+    old = model.limits.get(key)
+    number = old.number if old else _free_number(model)
+    words = {"ecn": ecn, "shape": shape} | amounts
+    limit = new_limit(model, key, number, mtu, **words)
+    return replace(model, limits=added(model.limits, key, limit))
+
+
+def new_limit(
+    model: Model,
+    key: LimitKey,
+    number: int,
+    mtu: int,
+    *,
+    ecn: bool = False,
+    shape: bool = False,
+    **amounts: Any,
+) -> Limit:
+    """A limit that the model could have too; arguments as set_limit. Raises BadInput."""
+    scope, name, direction = key
     with trying(f"limit {direction} of the {_noun(scope)} {name}"):
-        key = _key(model, scope, name, direction)
-        old = model.limits.get(key)
-        number = old.number if old else _free_number(model)
+        _key(model, scope, name, direction)
         given = {word: amount for word, amount in amounts.items() if amount is not None}
         fields: dict[str, Any] = {AMOUNTS[word][0]: AMOUNTS[word][1](given[word]) for word in given}
         limit = Limit(*key, number, ecn=ecn, shape=shape, **fields)
         _check(limit, mtu)
-        return replace(model, limits=added(model.limits, key, limit))
+        return limit
 
 
 def clear_limit(model: Model, scope: str, name: str, direction: str) -> Model:

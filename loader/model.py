@@ -15,11 +15,11 @@ from dataclasses import replace
 from cipu_xdp.loader import parse, rules
 from cipu_xdp.loader.groups import (
     add_rule,
-    add_rules,
     create_group,
     delete_group,
     delete_rule,
     set_group,
+    set_rules,
     set_timeouts,
 )
 from cipu_xdp.loader.limits import (
@@ -77,7 +77,6 @@ __all__ = [
     "Uplink",
     "Vpc",
     "add_rule",
-    "add_rules",
     "clear_limit",
     "clear_limits",
     "create_eni",
@@ -100,6 +99,7 @@ __all__ = [
     "set_eni",
     "set_group",
     "set_limit",
+    "set_rules",
     "set_table_sizes",
     "set_timeouts",
     "set_uplink",
@@ -142,6 +142,11 @@ def set_table_sizes(model: Model, sizes: Mapping[str, int]) -> Model:
 
 def create_vpc(model: Model, name: str, vni: int) -> Model:
     """Add a VPC with a name and a VNI of its own. Raises BadInput."""
+    return replace(model, vpcs=added(model.vpcs, name, new_vpc(model, name, vni)))
+
+
+def new_vpc(model: Model, name: str, vni: int) -> Vpc:
+    """A VPC that the model could have too. Raises BadInput."""
     with trying(f"create the VPC {name}"):
         vpc = Vpc(parse.name(name, "VPC"), parse.vni(vni))
         if name in model.vpcs:
@@ -149,7 +154,7 @@ def create_vpc(model: Model, name: str, vni: int) -> Model:
         for other in model.vpcs.values():
             if other.vni == vni:
                 raise Unfit(f"VNI {vni} is the VPC {other.name}'s", "Choose another VNI.")
-        return replace(model, vpcs=added(model.vpcs, name, vpc))
+        return vpc
 
 
 def delete_vpc(model: Model, name: str) -> Model:
@@ -176,13 +181,21 @@ def create_subnet(
 
     Raises BadInput.
     """
+    subnet = new_subnet(model, vpc, cidr, gateway)
+    return replace(model, subnets=added(model.subnets, (vpc, subnet.cidr), subnet))
+
+
+def new_subnet(
+    model: Model, vpc: str, cidr: NetworkLike, gateway: AddressLike | None = None
+) -> Subnet:
+    """A subnet that the model could have too. Raises BadInput."""
     with trying(f"create the subnet {cidr} in the VPC {vpc}"):
         rules.find_vpc(model, vpc)
         network = parse.subnet_prefix(cidr)
         answering = network.network_address + 1 if gateway is None else parse.address(gateway)
         subnet = Subnet(vpc, network, answering)
         rules.check_subnet(model, subnet)
-        return replace(model, subnets=added(model.subnets, (vpc, network), subnet))
+        return subnet
 
 
 def delete_subnet(model: Model, vpc: str, cidr: NetworkLike) -> Model:

@@ -3,7 +3,8 @@
 
 One direction: verb, model (validated), store, rows, tables, hooks. How that is
 made all or nothing is instance.py's; this says what each verb means, and so do
-overlay_enis, overlay_groups, overlay_sessions and overlay_limits for their nouns.
+overlay_enis, overlay_groups, overlay_sessions and overlay_limits for their nouns,
+and overlay_files for whole files.
 """
 
 import os
@@ -17,6 +18,7 @@ from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.overlay_base import Answer
 from cipu_xdp.loader.overlay_enis import EniVerbs
+from cipu_xdp.loader.overlay_files import FileVerbs
 from cipu_xdp.loader.overlay_groups import GroupVerbs
 from cipu_xdp.loader.overlay_limits import LimitVerbs
 from cipu_xdp.loader.overlay_sessions import SessionVerbs
@@ -24,7 +26,7 @@ from cipu_xdp.loader.overlay_sessions import SessionVerbs
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
 
 
-class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs):
+class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has
@@ -161,14 +163,6 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs):
     def route_list(self, vpc: str | None = None) -> list[Answer]:
         """Every route, or those of a VPC."""
         return show.routes(self._instance.model(), vpc)
-
-    # All of it
-
-    def export(self) -> Answer:
-        """The desired state, in the language of the topology files."""
-        from cipu_xdp.loader import topology
-
-        return topology.document(self._instance.model())
 
     def status(self) -> Answer:
         """What is attached and how it fares."""

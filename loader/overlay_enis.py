@@ -38,7 +38,7 @@ class EniVerbs(Verbs):
         tried = f"create ENI {name}"
 
         def verb(model: Model, attachment: "Attachment") -> Model:
-            _check_dev(tried, attachment, dev, hook)
+            check_dev(tried, attachment, dev, hook)
             own = mac or (links.peer_mac(dev) if dev else None)
             kind = "xdp" if hook == "xdp" else "tc"
             return models.create_eni(model, name, mac=own, hook=kind, **words)
@@ -66,7 +66,7 @@ class EniVerbs(Verbs):
         given = {key: value for key, value in words.items() if value is not None}
 
         def verb(model: Model, attachment: "Attachment") -> Model:
-            _check_dev(tried, attachment, dev, hook)
+            check_dev(tried, attachment, dev, hook)
             return models.set_eni(model, name, **given)
 
         return self._told(self._instance.change(verb), name)
@@ -93,7 +93,7 @@ class EniVerbs(Verbs):
         return {**show.eni(model, name), "notes": choice.eni_notes(model.enis[name], links.links())}
 
 
-def _check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
+def check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
     """A device must be there and Ethernet; XDP on it needs an uplink that takes redirects."""
     from cipu_xdp.loader.attach import check_device
 

@@ -13,7 +13,6 @@ from cipu_xdp.loader.pins import Place
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.table import Table
-    from cipu_xdp.loader.topology_records import Topology
 
 
 class GroupVerbs(Verbs):
@@ -28,14 +27,6 @@ class GroupVerbs(Verbs):
         """
         after = self._change(lambda m: models.create_group(m, name, vpc, established))
         return show_groups.group(after, name)
-
-    def sg_create_all(self, topology: "Topology") -> list[Answer]:
-        """Create the security groups of a topology, all at once: they may name each other."""
-        from cipu_xdp.loader.topology import with_groups
-
-        after = self._change(lambda m: with_groups(m, topology))
-        names = [group.name for vpc in topology.vpcs.values() for group in vpc.groups]
-        return [show_groups.group(after, name) for name in names]
 
     def sg_set(self, name: str, *, established: str) -> Answer:
         """Change what a change of the group does to sessions that are open."""

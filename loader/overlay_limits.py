@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from cipu_xdp.loader import links, show_limits
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
-from cipu_xdp.loader.limits import DEFAULT_MTU, LEAST_MTU, bound_here
+from cipu_xdp.loader.limits import DEFAULT_MTU, bound_here
 from cipu_xdp.loader.overlay_base import Answer, Verbs
 from cipu_xdp.loader.records import Model
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.attach import Attachment
-    from cipu_xdp.loader.topology_records import Topology
 
 MEASURED_S = 0.2
 
@@ -44,20 +43,6 @@ class LimitVerbs(Verbs):
             **show_limits.limit(after, key),
             "notes": show_limits.notes(after, key, links.links()),
         }
-
-    def limit_set_all(self, topology: "Topology") -> list[Answer]:
-        """Set the limits of a topology, all at once."""
-        from cipu_xdp.loader.topology import limits_in, with_limits
-
-        def verb(model: Model, attachment: "Attachment") -> Model:
-            def mtu(scope: str, name: str) -> int:
-                return _mtu(model, attachment, scope, name, unknown=LEAST_MTU)
-
-            return with_limits(model, topology, mtu)
-
-        after = self._instance.change(verb)
-        keys = [(scope, name, limit.direction) for scope, name, limit in limits_in(topology)]
-        return [show_limits.limit(after, key) for key in keys]
 
     def limit_clear(
         self, direction: str | None = None, *, eni: str | None = None, vpc: str | None = None

@@ -100,7 +100,7 @@ def delete_eni(model: Model, name: str) -> Model:
         ]
         rules.unreferenced(routes, "Delete these first.")
         without = without_limits_of(model, "eni", name)
-        return _with_paths(replace(without, enis=model.enis.without(name)), _hosts(eni))
+        return with_paths(replace(without, enis=model.enis.without(name)), hosts_of(eni))
 
 
 def create_route(
@@ -110,6 +110,15 @@ def create_route(
 
     Raises BadInput.
     """
+    route = new_route(model, vpc, prefix, kind, target)
+    routes = added(model.routes, (vpc, route.prefix), route)
+    return with_paths(replace(model, routes=routes), hosts_of(route))
+
+
+def new_route(
+    model: Model, vpc: str, prefix: NetworkLike, kind: str, target: str | None = None
+) -> Route:
+    """A route that the model could have too. Raises BadInput."""
     with trying(f"create the route {prefix} in the VPC {vpc}"):
         rules.find_vpc(model, vpc)
         parse.choice(kind, ROUTE_KINDS, "kind of route")
@@ -119,8 +128,7 @@ def create_route(
             target = str(parse.underlay_address(target))
         route = Route(vpc, parse.route_prefix(prefix), kind, target)
         rules.check_route(model, route)
-        routes = added(model.routes, (vpc, route.prefix), route)
-        return _with_paths(replace(model, routes=routes), _hosts(route))
+        return route
 
 
 def delete_route(model: Model, vpc: str, prefix: NetworkLike) -> Model:
@@ -131,7 +139,7 @@ def delete_route(model: Model, vpc: str, prefix: NetworkLike) -> Model:
         if key not in model.routes:
             raise Unfit("there is no such route", "List them with 'cipu-xdp route list'.")
         routes = removed(model.routes, key)
-        return _with_paths(replace(model, routes=routes), _hosts(model.routes[key]))
+        return with_paths(replace(model, routes=routes), hosts_of(model.routes[key]))
 
 
 def _changed(
@@ -152,16 +160,21 @@ def _changed(
 
 
 def _put_eni(model: Model, eni: Eni) -> Model:
-    rules.check_eni(model, eni)
     old = model.enis.get(eni.name)
+    check_eni(model, eni, old)
+    return with_paths(replace(model, enis=model.enis.having(eni)), hosts_of(eni, old))
+
+
+def check_eni(model: Model, eni: Eni, old: Eni | None, find: rules.Finder | None = None) -> None:
+    """Refuse an ENI that does not fit; `old` is what it was, `find` as in rules. Raises Unfit."""
+    rules.check_eni(model, eni, find)
     # Only a host newly named must be within reach: uplinks come and go, and
     # what was stored before stays changeable in its other parts.
     if eni.host is not None and (old is None or old.host != eni.host):
         rules.check_host(model, eni.host, "Give the local device with --dev.")
-    return _with_paths(replace(model, enis=model.enis.having(eni)), _hosts(eni, old))
 
 
-def _hosts(*things: Eni | Route | None) -> set[Address]:
+def hosts_of(*things: Eni | Route | None) -> set[Address]:
     """The hosts that these name."""
     hosts: set[Address] = set()
     for thing in things:
@@ -172,7 +185,7 @@ def _hosts(*things: Eni | Route | None) -> set[Address]:
     return hosts
 
 
-def _with_paths(model: Model, named: Set[Address]) -> Model:
+def with_paths(model: Model, named: Set[Address]) -> Model:
     """The model with paths to those hosts of `named` that are in use, and to no others of them."""
     # New hosts first, then the unused leave: an index freed by a change is not
     # given away in the same change, while the datapath still hands it out.

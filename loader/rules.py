@@ -5,7 +5,9 @@ Each check looks at one new record and the model it would join, and raises
 `Unfit`. Values arrive parsed; making the new model is left to model.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 from cipu_xdp.loader.parse import Unfit
@@ -21,6 +23,9 @@ from cipu_xdp.loader.records import (
     Vpc,
     gateway_mac,
 )
+
+# Given a VPC and an address: the subnet that holds it, if there is one.
+Finder = Callable[[str, Address], Subnet | None]
 
 MAX_ENI_ADDRESSES = 16
 MAX_ENI_GROUPS = 16
@@ -65,6 +70,25 @@ def subnet_of(model: Model, vpc: str, address: Address) -> Subnet | None:
         if subnet.vpc == vpc and address in subnet.cidr:
             return subnet
     return None
+
+
+def subnet_finder(model: Model) -> Finder:
+    """A quick `subnet_of` for many addresses, as the subnets are now."""
+    starts: dict[tuple[str, int], list[int]] = {}
+    found: dict[tuple[str, int], list[Subnet]] = {}
+    for subnet in sorted(model.subnets.values(), key=lambda s: int(s.cidr.network_address)):
+        place = subnet.vpc, subnet.cidr.version
+        starts.setdefault(place, []).append(int(subnet.cidr.network_address))
+        found.setdefault(place, []).append(subnet)
+
+    def find(vpc: str, address: Address) -> Subnet | None:
+        place = vpc, address.version
+        # They do not overlap, so it is in the last that begins before it, or in none.
+        index = bisect_right(starts.get(place, ()), int(address)) - 1
+        subnet = found[place][index] if index >= 0 else None
+        return subnet if subnet and address in subnet.cidr else None
+
+    return find
 
 
 def route_hosts(model: Model) -> Iterator[Address]:
@@ -139,14 +163,15 @@ def check_subnet(model: Model, subnet: Subnet) -> None:
     _check_no_host_route(model, subnet.vpc, subnet.gateway)
 
 
-def check_eni(model: Model, eni: Eni) -> None:
+def check_eni(model: Model, eni: Eni, find: Finder | None = None) -> None:
     """Refuse an ENI that does not fit its VPC or this host; its old self is no obstacle.
 
-    Raises Unfit. Whether its host can be reached is left to `check_host`.
+    `find` finds subnets where many ENIs are checked (subnet_finder). Raises
+    Unfit. Whether its host can be reached is left to `check_host`.
     """
     _check_place(model, eni)
     # Before the MAC: a MAC made from an address that is taken is taken as well.
-    _check_addresses(model, eni)
+    _check_addresses(model, eni, find or partial(subnet_of, model))
     _check_groups(model, eni)
     if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
         raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
@@ -164,16 +189,29 @@ def check_route(model: Model, route: Route) -> None:
         raise Unfit(f"{route.prefix} is a subnet of the VPC", "Choose a longer or shorter prefix.")
     if route.prefix.prefixlen == route.prefix.max_prefixlen:
         _check_nobody_has(model, route.vpc, route.prefix.network_address)
+    if route.kind == "host":
+        instead = "Give the ENI that is here with --eni, or another host."
+        check_host(model, ip_address(str(route.target)), instead)
+    check_target(model, route)
+
+
+def check_target(model: Model, route: Route) -> None:
+    """Refuse a route whose VPC, or the ENI or VPC it leads to, is not there. Raises Unfit."""
+    find_vpc(model, route.vpc)
     if route.kind == "eni" and find_eni(model, str(route.target)).vpc != route.vpc:
         raise Unfit(
             f"the ENI {route.target} is in the VPC {model.enis[str(route.target)].vpc}",
             "Choose an ENI of the same VPC.",
         )
-    if route.kind == "host":
-        instead = "Give the ENI that is here with --eni, or another host."
-        check_host(model, ip_address(str(route.target)), instead)
     if route.kind == "vpc" and find_vpc(model, str(route.target)).name == route.vpc:
         raise Unfit("a VPC cannot be its own peer", "Name the other VPC.")
+
+
+def check_group(model: Model, group: SecurityGroup) -> None:
+    """Refuse a group whose VPC, or a group that its rules name, is not there. Raises Unfit."""
+    find_vpc(model, group.vpc)
+    for name in {rule.group for rule in group.rules.values() if rule.group is not None}:
+        group_of(model, group.vpc, name)
 
 
 def lowest_free(used: Collection[int]) -> int:
@@ -207,13 +245,13 @@ def _check_groups(model: Model, eni: Eni) -> None:
         group_of(model, eni.vpc, name)
 
 
-def _check_addresses(model: Model, eni: Eni) -> None:
+def _check_addresses(model: Model, eni: Eni, find: Finder) -> None:
     if not 1 <= len(eni.ips) <= MAX_ENI_ADDRESSES:
         raise Unfit(f"{len(eni.ips)} addresses are not possible", f"Give 1 to {MAX_ENI_ADDRESSES}.")
     if len(set(eni.ips)) != len(eni.ips):
         raise Unfit("an address is given twice", "Give each address once.")
     for ip in eni.ips:
-        subnet = subnet_of(model, eni.vpc, ip)
+        subnet = find(eni.vpc, ip)
         if subnet is None:
             raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
         _check_assignable(subnet.cidr, ip)

@@ -7,7 +7,7 @@ what a file means for a host in topology.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from cipu_xdp.loader import parse
@@ -85,6 +85,11 @@ class Eni:
     groups: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
 
+    @property
+    def device(self) -> str:
+        """The name of its device on its host: its own, at most 15 bytes long."""
+        return self.dev or self.name[:15]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -133,3 +138,22 @@ class Topology:
         """The VTEP of a host that is named, or written as its VTEP. Raises BadInput."""
         with parse.trying(f"use {self.source}"):
             return self.hosts[host].vtep if host in self.hosts else parse.underlay_address(host)
+
+    def is_local(self, eni: Eni, vteps: Set[Address]) -> bool:
+        """Whether the ENI belongs on the host with these VTEPs (one without a host does)."""
+        return eni.host is None or self.vtep(eni.host) in vteps
+
+    def routes_on(self, vpc: Vpc, vteps: Set[Address]) -> Iterator[tuple[Route, str | None]]:
+        """The routes of a VPC that mean something on the host with these VTEPs, and their targets.
+
+        A route to a host is none on that host itself: there, what has arrived is
+        for another route or an ENI to take.
+        """
+        for route in vpc.routes:
+            target = route.target
+            if route.kind == "host" and target is not None:
+                vtep = self.vtep(target)
+                if vtep in vteps:
+                    continue
+                target = str(vtep)
+            yield route, target

@@ -57,7 +57,7 @@ def _host(size: int, seed: int) -> Iterator[Machine]:
     listed = [replace(rule, id=0) for rule in class_bench.rules("acl", size - 1, seed)]
 
     def filled(model: Model, _: object) -> Model:
-        return verbs.add_rules(model, GROUP, listed)
+        return verbs.set_rules(model, GROUP, listed)
 
     with machine(f"cxb-cmd{size}") as host:
         host.do("attach", UPLINK)

@@ -89,13 +89,40 @@ def test_many_rules_are_added_at_once_or_none(model: Model) -> None:
     fresh = verbs.create_group(model, "fresh", "red", first=many)
     ports = {id_: rule.ports[0][0] for id_, rule in fresh.groups["fresh"].rules.items()}
     assert ports == {1: 7, 2: 8, 3: 9}
-    refused("the id 1 is or was", verbs.add_rules, model, "web", many)
-    refused("the rule 4 says the same", verbs.add_rules, fresh, "fresh",
+    refused("the rule 4 says the same", verbs.set_rules, fresh, "fresh",
             [rule_words.rule("ingress", "deny"), rule_words.rule("ingress", "deny")])  # fmt: skip
-    refused("is not a rule's id", verbs.add_rules, model, "web", [replace(many[0], id=1 << 31)])
-    later = verbs.add_rules(fresh, "fresh", [], next_rule=9)
+    refused("is not a rule's id", verbs.set_rules, model, "web", [replace(many[0], id=1 << 31)])
+    refused("the id 1 is or was", verbs.set_rules, model, "web",
+            [many[0], replace(many[1], id=many[0].id or 1), replace(many[2], id=1)])  # fmt: skip
+
+
+def test_rules_that_a_group_has_stay_with_their_ids_when_others_are_set(model: Model) -> None:
+    many = [rule_words.rule("ingress", "allow", "tcp", ports=n) for n in (7, 8, 9)]
+    model = verbs.set_rules(model, "web", many)
+    had = model.groups["web"].rules
+    assert verbs.set_rules(model, "web", many[::-1]).groups["web"] is model.groups["web"]
+    other = rule_words.rule("ingress", "deny")
+    after = verbs.set_rules(model, "web", [other, many[2], many[0]]).groups["web"]
+    kept = {id_: rule for id_, rule in had.items() if rule.ports != ((8, 8),)}
+    (new,) = after.rules.keys() - kept.keys()
+    assert {id_: after.rules[id_] for id_ in kept} == kept
+    assert new == max(had) + 1
+    assert after.rules[new].number not in {rule.number for rule in had.values()}
+    # One that was edited in a file that says ids takes the place of what it was.
+    edited = [replace(rule, priority=7) if rule.id == min(had) else rule for rule in had.values()]
+    again = verbs.set_rules(model, "web", edited).groups["web"]
+    assert again.rules.keys() == had.keys()
+    assert again.rules[min(had)].priority == 7
+    assert again.next_rule == model.groups["web"].next_rule
+
+
+def test_the_next_id_of_a_group_is_never_one_that_there_was(model: Model) -> None:
+    fresh = verbs.create_group(model, "fresh", "red")
+    later = verbs.set_rules(fresh, "fresh", [], next_rule=9)
     assert added(later, "fresh").id == 9
-    refused("is not a free id", verbs.add_rules, later, "fresh", [], next_rule=8)
+    assert verbs.set_rules(later, "fresh", [], next_rule=8).groups["fresh"].next_rule == 9
+    two = [rule_words.rule("ingress", "deny", id=5)]
+    refused("is not a free id", verbs.set_rules, fresh, "fresh", two, next_rule=5)
 
 
 def test_an_eni_is_in_groups_of_its_vpc_wherever_it_lives(model: Model) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cipu_xdp.loader import model as verbs
-from cipu_xdp.loader import pins, topology
+from cipu_xdp.loader import pins
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.overlay import Overlay
 
@@ -86,14 +86,6 @@ def test_a_rule_is_answered_when_it_comes_and_when_it_goes() -> None:
     made = net.sg_rule_add("web", "egress", "deny", protocol="icmp", icmp="8/0", priority=7)
     assert (made["id"], made["protocol"], made["icmp"], made["priority"]) == (3, "icmp", "8/0", 7)
     assert net.sg_rule_delete("web", 3) == made
-
-
-def test_the_groups_of_a_topology_are_made_at_once() -> None:
-    rule = {"direction": "ingress", "action": "allow", "group": "db"}
-    told = {"web": {"rules": [rule]}, "db": {}}
-    topo = topology.parse_plain({"vpcs": {"red": {"vni": 7, "security_groups": told}}})
-    net = overlay(verbs.Model(), verbs.create_vpc(verbs.Model(), "red", 7))
-    assert [group["name"] for group in net.sg_create_all(topo)] == ["web", "db"]
 
 
 def test_an_answer_names_the_groups_of_a_vpc_and_of_an_eni() -> None:

@@ -13,7 +13,7 @@ import fake_overlay
 import pytest
 from models import peopled
 
-from cipu_xdp.loader import abi, pins, show_limits, topology
+from cipu_xdp.loader import abi, pins, show_limits
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Link, Model
@@ -227,17 +227,3 @@ def test_limits_are_listed_when_nothing_is_attached() -> None:
     for over_s in (0, -1, 3601, float("nan")):
         with pytest.raises(BadInput, match="is not a time"):
             overlay(peopled()).limit_list(over_s=over_s)
-
-
-def test_the_limits_of_a_topology_are_set_at_once() -> None:
-    def told(burst: int) -> topology.Topology:
-        limits = {"egress": {"rate": "1mbit", "burst": burst}}
-        enis = {"a": {"dev": "v1", "ips": ["10.0.0.5"], "limits": limits}}
-        elsewhere = {"host": "192.0.2.2", "ips": ["10.0.0.6"], "limits": limits}
-        vpc = {"vni": 7, "limits": {"ingress": {"pps": 5}}, "enis": enis | {"b": elsewhere}}
-        return topology.parse_plain({"vpcs": {"red": vpc}})
-
-    net = overlay(peopled())
-    assert whose(net.limit_set_all(told(1464))) == ["red ingress", "a egress", "b egress"]
-    with pytest.raises(BadInput, match=r"limit egress of the ENI a: .* MTU 1450"):
-        overlay(peopled()).limit_set_all(told(1463))

@@ -153,7 +153,7 @@ def test_one_rule_among_ten_thousand_is_one_row(store: SqliteStore) -> None:
         rule_words.rule("ingress", "allow", "tcp", ports=n % 50_000 + 1, priority=n % 7 + 1)
         for n in range(10_000)
     ]
-    before = verbs.add_rules(grouped(), "web", many)
+    before = verbs.set_rules(grouped(), "web", many)
     store.commit(Model(), before)
     written: list[str] = []
     store._db.set_trace_callback(written.append)

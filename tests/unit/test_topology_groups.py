@@ -13,6 +13,7 @@ from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader import topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Model, Rule, Uplink
+from cipu_xdp.loader.reconcile import reconciled
 from cipu_xdp.loader.topology import parse_plain
 
 HERE = Uplink("up0", ip_address("192.0.2.1"))
@@ -133,9 +134,11 @@ def test_a_document_keeps_ids_and_what_is_not_to_be_used_again() -> None:
 @given(models)
 @settings(max_examples=60, deadline=None)
 def test_what_a_document_says_of_any_model_is_read_back(model: Model) -> None:
-    again = topology.with_groups(
-        Model(vpcs=model.vpcs), parse_plain(json.loads(json.dumps(topology.document(model))))
-    )
+    told = topology.document(model)
+    for vpc in told["vpcs"].values():
+        for part in ("subnets", "enis", "routes"):
+            vpc.pop(part, None)
+    again = reconciled(Model(), parse_plain(json.loads(json.dumps(told))))
     assert again.groups.keys() == model.groups.keys()
     for name, group in model.groups.items():
         other = again.groups[name]

@@ -8,13 +8,12 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from models import models
 
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader import topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Limit, Model, Uplink
+from cipu_xdp.loader.reconcile import reconciled
 from cipu_xdp.loader.topology import parse_plain
 
 HERE = Uplink("up0", ip_address("192.0.2.1"))
@@ -120,7 +119,7 @@ def test_how_big_a_packet_is_nobody_knows_before_there_is_a_device() -> None:
     topo = parse_plain(plain({"egress": {"rate": "1mbit", "burst": 600}}))
     model = read(plain())
     with pytest.raises(BadInput, match="less than one packet of the MTU 1500"):
-        topology.with_limits(model, topo, lambda _scope, _name: 1500)
+        reconciled(model, topo, mtus={("eni", "a"): 1500})
 
 
 def test_a_document_says_limits_in_the_words_of_the_file() -> None:
@@ -143,17 +142,6 @@ def test_a_document_says_what_the_model_says(uplink: Uplink) -> None:
     again = read(topology.document(model), uplink)
     assert said(again) == said(model)
     assert replace(again, limits={}) == replace(model, limits={})
-
-
-@given(models)
-@settings(max_examples=100, deadline=None)
-def test_what_a_document_says_of_any_model_is_read_back(model: Model) -> None:
-    topo = parse_plain(json.loads(json.dumps(topology.document(model))))
-    without = replace(model, limits={})
-    again = topology.with_limits(without, topo, lambda _scope, _name: 1500)
-    assert said(again) == said(model)
-    whose = {(scope, name, limit.direction) for scope, name, limit in topology.limits_in(topo)}
-    assert whose == set(model.limits)
 
 
 def test_a_limit_that_was_right_for_a_small_device_is_read_back() -> None:

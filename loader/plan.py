@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change of the desired state would do, told thing by thing before it is done.
+
+Two models in, steps out: what is created, changed and deleted, in the words of
+the topology files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cipu_xdp.loader import limit_words, rule_words
+from cipu_xdp.loader.records import Eni, Model
+from cipu_xdp.loader.relations import lacking
+
+Told = dict[str, Any]
+# Kind, VPC (None for what is of no VPC) and name of a thing.
+Thing = tuple[str, str | None, str]
+KINDS = ("vpc", "subnet", "sg", "rule", "eni", "route", "limit", "timeout")
+AFTER_ENIS = ("route", "limit", "timeout")
+ACTIONS = ("create", "change", "delete")
+
+
+def steps(before: Model, after: Model) -> Iterator[Told]:
+    """Give each difference as {"action", "kind", "vpc", "name", "was", "will_be"}.
+
+    `was` and `will_be` say of a thing that changes what is not the same; of one
+    that is created or deleted there is but one of them.
+    """
+    old, new = dict(_things(before, after)), dict(_things(after, before))
+    others = sorted(old.keys() | new.keys(), key=lambda t: (KINDS.index(t[0]), t[1] or "", t[2]))
+    enis = after.enis.changes(before.enis)
+    for thing in (thing for thing in others if thing[0] not in AFTER_ENIS):
+        yield from _step(thing, old.get(thing), new.get(thing))
+    # There may be a million.
+    for name in sorted(enis):
+        was, will_be = enis[name]
+        vpc = next(eni.vpc for eni in (will_be, was) if eni)
+        told = (None if eni is None else _eni(eni) for eni in (was, will_be))
+        yield from _step(("eni", vpc, name), *told)
+    for thing in (thing for thing in others if thing[0] in AFTER_ENIS):
+        yield from _step(thing, old.get(thing), new.get(thing))
+
+
+def counts(before: Model, after: Model) -> dict[str, dict[str, int]]:
+    """How many things of each kind are created, changed and deleted, where there are any."""
+    old, new = dict(_things(before, after)), dict(_things(after, before))
+    pairs: list[tuple[str, object, object]]
+    pairs = [(thing[0], old.get(thing), new.get(thing)) for thing in old.keys() | new.keys()]
+    pairs += [("eni", *change) for change in after.enis.changes(before.enis).values()]
+    counted: dict[str, dict[str, int]] = {}
+    for kind, was, will_be in pairs:
+        if was != will_be:
+            of_kind = counted.setdefault(kind, dict.fromkeys(ACTIONS, 0))
+            of_kind[_action(was, will_be)] += 1
+    return {kind: counted[kind] for kind in KINDS if kind in counted}
+
+
+def _action(was: object, will_be: object) -> str:
+    return "create" if was is None else "delete" if will_be is None else "change"
+
+
+def _step(thing: Thing, was: Told | None, will_be: Told | None) -> Iterator[Told]:
+    if was == will_be:
+        return
+    told = {"action": _action(was, will_be)} | dict(
+        zip(("kind", "vpc", "name"), thing, strict=True)
+    )
+    if was is not None and will_be is not None:
+        keys = [key for key in was | will_be if was.get(key) != will_be.get(key)]
+        was, will_be = ({key: all_of.get(key) for key in keys} for all_of in (was, will_be))
+    yield told | {"was": was, "will_be": will_be}
+
+
+def _things(model: Model, other: Model) -> Iterator[tuple[Thing, Told]]:
+    """What but ENIs a model has that is not the very same in the other, and what is said of it."""
+    for name, vpc in lacking(model.vpcs, other.vpcs).items():
+        yield ("vpc", name, name), {"vni": vpc.vni}
+    for (vpc_name, cidr), subnet in lacking(model.subnets, other.subnets).items():
+        yield ("subnet", vpc_name, str(cidr)), {"gateway": str(subnet.gateway)}
+    yield from _policy(model, other)
+    for (vpc_name, prefix), route in lacking(model.routes, other.routes).items():
+        yield ("route", vpc_name, str(prefix)), {route.kind: route.target or True}
+    for (scope, name, direction), limit in lacking(model.limits, other.limits).items():
+        vpc_name = name if scope == "vpc" else model.enis[name].vpc
+        yield ("limit", vpc_name, f"{scope} {name} {direction}"), limit_words.plain(limit)
+    for state, seconds in lacking(model.timeouts, other.timeouts).items():
+        yield ("timeout", None, state), {"seconds": seconds}
+
+
+def _policy(model: Model, other: Model) -> Iterator[tuple[Thing, Told]]:
+    for name, group in lacking(model.groups, other.groups).items():
+        yield ("sg", group.vpc, name), {"established": group.established}
+        known = other.groups[name].rules if name in other.groups else {}
+        for id_, rule in lacking(group.rules, known).items():
+            yield ("rule", group.vpc, f"{name} {id_}"), {"rule": rule_words.text(rule)}
+
+
+def _eni(eni: Eni) -> Told:
+    told: Told = {"ips": [str(ip) for ip in eni.ips], "mac": eni.mac}
+    told |= {"dev": eni.dev, "hook": eni.hook} if eni.dev else {"host": str(eni.host)}
+    if not eni.source_check:
+        told["source_check"] = False
+    return told | ({"security_groups": list(eni.groups)} if eni.groups else {})
