@@ -27,7 +27,7 @@ INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "status",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
-    "export", "lab", "completion",
+    "apply", "export", "lab", "completion",
 )  # fmt: skip
 
 

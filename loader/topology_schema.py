@@ -34,6 +34,7 @@ from cipu_xdp.loader.topology_words import (
     Vtep,
 )
 
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
 
 
@@ -145,6 +146,29 @@ def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
     )
     _check_references(made)
     return made
+
+
+def json_schema() -> dict[str, Any]:
+    """What a file may say, as a JSON Schema (draft 2020-12) for editors and other checkers."""
+    parts = FilePart.model_json_schema()
+    # A subnet may be its CIDR alone.
+    subnets = parts["$defs"]["VpcPart"]["properties"]["subnets"]
+    subnets["items"] = {"anyOf": [{"type": "string"}, subnets["items"]]}
+    for part in (parts, *parts["$defs"].values()):
+        part.pop("title", None)
+        needed = part.get("required", ())
+        for key, value in part["properties"].items():
+            part["properties"][key] = _nullable(value, needed=key in needed)
+    return {"$schema": SCHEMA_DIALECT, "title": "A topology of cipu-xdp", **parts}
+
+
+def _nullable(value: dict[str, Any], *, needed: bool) -> dict[str, Any]:
+    """What a key may hold; one with nothing after it is as good as none."""
+    value.pop("title", None)
+    if needed or {"type": "null"} in value.get("anyOf", ()):
+        return value
+    default = {"default": value.pop("default")} if "default" in value else {}
+    return {"anyOf": [value, {"type": "null"}]} | default
 
 
 def _vpc(name: str, part: VpcPart) -> topology.Vpc:

@@ -27,7 +27,8 @@ from cipu_xdp.cli.params import examples
 def export(file: str) -> None:
     """Print what there should be, as YAML.
 
-    VPCs, subnets, ENIs and routes; as JSON with --json.
+    VPCs with all that is in them, and timeouts, as `apply` takes them back; as
+    JSON with --json.
     """
     with overlay() as net:
         document = net.export()
