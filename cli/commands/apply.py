@@ -45,8 +45,8 @@ DONE = {"create": "created", "change": "changed", "delete": "deleted"}
     epilog=examples(
         "cipu-xdp apply -f network.yaml --dry-run",
         "cipu-xdp apply -f network.yaml",
-        "cipu-xdp export | cipu-xdp --instance other apply -f - --prune",
-        "cipu-xdp apply --schema > topology.schema.json",
+        "cipu-xdp apply -f - --prune",
+        "cipu-xdp apply --schema",
     )
 )
 @click.option("-f", "--file", metavar="FILE", help="YAML, or JSON (.json); - for standard input.")
