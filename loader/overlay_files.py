@@ -99,9 +99,10 @@ def _mtus(
     mtus: dict[tuple[str, str], int] = {}
     for vpc in topology.vpcs.values():
         for eni in vpc.enis:
-            link = attachment.links.get(eni.device) if topology.is_local(eni, vteps) else None
-            for whose in (("eni", eni.name), ("vpc", vpc.name)) if link else ():
-                mtus[whose] = max(link.mtu, mtus.get(whose, 0)) if link else 0
+            link = attachment.links.get(eni.device)
+            if link is not None and topology.is_local(eni, vteps):
+                for whose in (("eni", eni.name), ("vpc", vpc.name)):
+                    mtus[whose] = max(link.mtu, mtus.get(whose, 0))
     return mtus
 
 

@@ -165,9 +165,11 @@ def _put_eni(model: Model, eni: Eni) -> Model:
     return with_paths(replace(model, enis=model.enis.having(eni)), hosts_of(eni, old))
 
 
-def check_eni(model: Model, eni: Eni, old: Eni | None, find: rules.Finder | None = None) -> None:
-    """Refuse an ENI that does not fit; `old` is what it was, `find` as in rules. Raises Unfit."""
-    rules.check_eni(model, eni, find)
+def check_eni(
+    model: Model, eni: Eni, old: Eni | None, prefixes: rules.Prefixes | None = None
+) -> None:
+    """Refuse an ENI that does not fit; `old` is what it was, else as in rules. Raises Unfit."""
+    rules.check_eni(model, eni, prefixes)
     # Only a host newly named must be within reach: uplinks come and go, and
     # what was stored before stays changeable in its other parts.
     if eni.host is not None and (old is None or old.host != eni.host):

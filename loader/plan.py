@@ -7,6 +7,7 @@ the topology files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,15 +47,14 @@ def steps(before: Model, after: Model) -> Iterator[Told]:
 def counts(before: Model, after: Model) -> dict[str, dict[str, int]]:
     """How many things of each kind are created, changed and deleted, where there are any."""
     old, new = dict(_things(before, after)), dict(_things(after, before))
-    pairs: list[tuple[str, object, object]]
-    pairs = [(thing[0], old.get(thing), new.get(thing)) for thing in old.keys() | new.keys()]
-    pairs += [("eni", *change) for change in after.enis.changes(before.enis).values()]
-    counted: dict[str, dict[str, int]] = {}
-    for kind, was, will_be in pairs:
-        if was != will_be:
-            of_kind = counted.setdefault(kind, dict.fromkeys(ACTIONS, 0))
-            of_kind[_action(was, will_be)] += 1
-    return {kind: counted[kind] for kind in KINDS if kind in counted}
+    counted: Counter[tuple[str, str]] = Counter()
+    for thing in old.keys() | new.keys():
+        if old.get(thing) != new.get(thing):
+            counted[thing[0], _action(old.get(thing), new.get(thing))] += 1
+    enis = Counter(_action(*change) for change in after.enis.changes(before.enis).values())
+    counted.update({("eni", action): number for action, number in enis.items()})
+    kinds = [kind for kind in KINDS if any(counted[kind, action] for action in ACTIONS)]
+    return {kind: {action: counted[kind, action] for action in ACTIONS} for kind in kinds}
 
 
 def _action(was: object, will_be: object) -> str:

@@ -81,6 +81,7 @@ class Wanted:
     def __init__(self, model: Model, topology: Topology) -> None:
         self._model, self._topology = model, topology
         self._vteps = {uplink.vtep for uplink in model.uplinks.values()}
+        self._known: dict[str, Address] = {}
         self._next = model.enis.next_number()
         self.vpcs = {vpc.name: Vpc(vpc.name, vpc.vni) for vpc in topology.vpcs.values()}
         self.subnets: dict[SubnetKey, Subnet] = {}
@@ -111,7 +112,8 @@ class Wanted:
             self.routes[vpc.name, route.prefix] = Route(vpc.name, route.prefix, route.kind, target)
 
     def _eni(self, vpc: records.Vpc, eni: records.Eni) -> Eni:
-        here = self._topology.is_local(eni, self._vteps)
+        host = None if eni.host is None else self._vtep(eni.host)
+        here = host is None or host in self._vteps
         old = self._model.enis.get(eni.name)
         if old is None:
             number, self._next = self._next, self._next + 1
@@ -122,11 +124,16 @@ class Wanted:
             eni.mac or default_mac(vpc.vni, eni.ips[0]),
             eni.ips,
             eni.device if here else None,
-            None if here or eni.host is None else self._topology.vtep(eni.host),
+            None if here else host,
             eni.source_check,
             "xdp" if here and eni.hook == "xdp" else "tc",
             eni.groups,
         )
+
+    def _vtep(self, host: str) -> Address:
+        if host not in self._known:
+            self._known[host] = self._topology.vtep(host)
+        return self._known[host]
 
 
 class _Draft:
@@ -195,13 +202,17 @@ class _Draft:
             self.groups[name] = groups.with_rules_of(self.seen, name, said.rules, said.next_rule)
 
     def _put_enis(self, wanted: Wanted) -> None:
-        find = rules.subnet_finder(self.seen)
+        prefixes = rules.Prefixes(self.seen)
         for name, eni in wanted.enis.items():
-            if name not in self.enis:
-                with parse.trying(f"create the ENI {name}"):
-                    placement.check_eni(self.seen, eni, self._before.enis.get(name), find)
-                self.enis.put(eni)
-                self._hosts |= placement.hosts_of(eni)
+            if name in self.enis:
+                continue
+            try:
+                placement.check_eni(self.seen, eni, self._before.enis.get(name), prefixes)
+            except parse.Unfit as unfit:
+                raise BadInput(f"create the ENI {name}", unfit.why, unfit.hint) from None
+            self.enis.put(eni)
+            if eni.host is not None:
+                self._hosts.add(eni.host)
 
     def _put_routes(self, wanted: Wanted) -> None:
         for key, route in wanted.routes.items():

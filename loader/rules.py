@@ -6,8 +6,7 @@ Each check looks at one new record and the model it would join, and raises
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
 from cipu_xdp.loader.parse import Unfit
@@ -23,9 +22,6 @@ from cipu_xdp.loader.records import (
     Vpc,
     gateway_mac,
 )
-
-# Given a VPC and an address: the subnet that holds it, if there is one.
-Finder = Callable[[str, Address], Subnet | None]
 
 MAX_ENI_ADDRESSES = 16
 MAX_ENI_GROUPS = 16
@@ -64,31 +60,33 @@ def group_of(model: Model, vpc: str, name: str) -> SecurityGroup:
     return group
 
 
-def subnet_of(model: Model, vpc: str, address: Address) -> Subnet | None:
-    """Return the subnet of `vpc` that holds `address`, if there is one."""
-    for subnet in model.subnets.values():
-        if subnet.vpc == vpc and address in subnet.cidr:
-            return subnet
-    return None
+class Prefixes:
+    """The subnets and host routes of a model, found by an address; for as long as they stay."""
 
+    def __init__(self, model: Model) -> None:
+        self._starts: dict[tuple[str, int], list[int]] = {}
+        self._subnets: dict[tuple[str, int], list[Subnet]] = {}
+        for subnet in sorted(model.subnets.values(), key=lambda s: int(s.cidr.network_address)):
+            place = subnet.vpc, subnet.cidr.version
+            self._starts.setdefault(place, []).append(int(subnet.cidr.network_address))
+            self._subnets.setdefault(place, []).append(subnet)
+        self._routed = {
+            (vpc, prefix.version, int(prefix.network_address))
+            for vpc, prefix in model.routes
+            if prefix.prefixlen == prefix.max_prefixlen
+        }
 
-def subnet_finder(model: Model) -> Finder:
-    """A quick `subnet_of` for many addresses, as the subnets are now."""
-    starts: dict[tuple[str, int], list[int]] = {}
-    found: dict[tuple[str, int], list[Subnet]] = {}
-    for subnet in sorted(model.subnets.values(), key=lambda s: int(s.cidr.network_address)):
-        place = subnet.vpc, subnet.cidr.version
-        starts.setdefault(place, []).append(int(subnet.cidr.network_address))
-        found.setdefault(place, []).append(subnet)
-
-    def find(vpc: str, address: Address) -> Subnet | None:
+    def subnet(self, vpc: str, address: Address) -> Subnet | None:
+        """The subnet of a VPC that holds an address, if there is one."""
         place = vpc, address.version
         # They do not overlap, so it is in the last that begins before it, or in none.
-        index = bisect_right(starts.get(place, ()), int(address)) - 1
-        subnet = found[place][index] if index >= 0 else None
-        return subnet if subnet and address in subnet.cidr else None
+        index = bisect_right(self._starts.get(place, ()), int(address)) - 1
+        found = self._subnets[place][index] if index >= 0 else None
+        return found if found and address in found.cidr else None
 
-    return find
+    def routed(self, vpc: str, address: Address) -> bool:
+        """Whether a VPC has a route to that address alone."""
+        return (vpc, address.version, int(address)) in self._routed
 
 
 def route_hosts(model: Model) -> Iterator[Address]:
@@ -160,18 +158,19 @@ def check_subnet(model: Model, subnet: Subnet) -> None:
     if subnet.gateway not in subnet.cidr:
         raise Unfit(f"the gateway {subnet.gateway} is outside {subnet.cidr}", "Choose one inside.")
     _check_assignable(subnet.cidr, subnet.gateway)
-    _check_no_host_route(model, subnet.vpc, subnet.gateway)
+    if Prefixes(model).routed(subnet.vpc, subnet.gateway):
+        raise Unfit(f"there is a route to {ip_network(subnet.gateway)}", "Delete the route first.")
 
 
-def check_eni(model: Model, eni: Eni, find: Finder | None = None) -> None:
+def check_eni(model: Model, eni: Eni, prefixes: Prefixes | None = None) -> None:
     """Refuse an ENI that does not fit its VPC or this host; its old self is no obstacle.
 
-    `find` finds subnets where many ENIs are checked (subnet_finder). Raises
-    Unfit. Whether its host can be reached is left to `check_host`.
+    `prefixes` are those of the model, where many ENIs are checked. Raises Unfit.
+    Whether its host can be reached is left to `check_host`.
     """
     _check_place(model, eni)
     # Before the MAC: a MAC made from an address that is taken is taken as well.
-    _check_addresses(model, eni, find or partial(subnet_of, model))
+    _check_addresses(model, eni, prefixes or Prefixes(model))
     _check_groups(model, eni)
     if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
         raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
@@ -245,13 +244,13 @@ def _check_groups(model: Model, eni: Eni) -> None:
         group_of(model, eni.vpc, name)
 
 
-def _check_addresses(model: Model, eni: Eni, find: Finder) -> None:
+def _check_addresses(model: Model, eni: Eni, prefixes: Prefixes) -> None:
     if not 1 <= len(eni.ips) <= MAX_ENI_ADDRESSES:
         raise Unfit(f"{len(eni.ips)} addresses are not possible", f"Give 1 to {MAX_ENI_ADDRESSES}.")
     if len(set(eni.ips)) != len(eni.ips):
         raise Unfit("an address is given twice", "Give each address once.")
     for ip in eni.ips:
-        subnet = find(eni.vpc, ip)
+        subnet = prefixes.subnet(eni.vpc, ip)
         if subnet is None:
             raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
         _check_assignable(subnet.cidr, ip)
@@ -260,7 +259,8 @@ def _check_addresses(model: Model, eni: Eni, find: Finder) -> None:
         other = model.enis.with_address(eni.vpc, ip)
         if other and other.name != eni.name:
             raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
-        _check_no_host_route(model, eni.vpc, ip)
+        if prefixes.routed(eni.vpc, ip):
+            raise Unfit(f"there is a route to {ip_network(ip)}", "Delete the route first.")
 
 
 def _check_assignable(cidr: Network, ip: Address) -> None:
@@ -272,14 +272,8 @@ def _check_assignable(cidr: Network, ip: Address) -> None:
         raise Unfit(f"{ip} is the broadcast address of {cidr}", "Choose another address.")
 
 
-def _check_no_host_route(model: Model, vpc: str, ip: Address) -> None:
-    host_prefix = ip_network(ip)
-    if (vpc, host_prefix) in model.routes:
-        raise Unfit(f"there is a route to {host_prefix}", "Delete the route first.")
-
-
 def _check_nobody_has(model: Model, vpc: str, ip: Address) -> None:
-    subnet = subnet_of(model, vpc, ip)
+    subnet = Prefixes(model).subnet(vpc, ip)
     if subnet is not None and subnet.gateway == ip:
         raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another prefix.")
     eni = model.enis.with_address(vpc, ip)

@@ -115,4 +115,6 @@ class StoredEnis:
             return self._db.execute(sql, arguments).fetchall()
 
     def _names(self, sql: str, *arguments: Any) -> Iterator[str]:
-        return (name for (name,) in self._all(sql, *arguments))
+        # The first of a million are compared with none.
+        rows = self._all(sql, *arguments) if self._enis else ()
+        return (name for (name,) in rows)

@@ -156,12 +156,16 @@ class Tables:
     def sync(self, wanted: Rows, within: Mapping[str, Set[bytes]] = NO_KEYS) -> None:
         """Bring the tables to these rows: additions first, then removals, each row atomically.
 
-        Of tables in `within`, only rows of these keys and of those wanted are looked at.
+        Of tables in `within`, only rows of these keys are looked at: those there are
+        of what is wanted, and of what may have to go.
         A policy that is replaced is so after all that it is judged by, and who
         leaves every group is a member of none before: no session is stamped
         with a generation that did not judge it.
         """
-        have = {name: self._have(name, wanted, within) for name in WRITTEN}
+        have = {
+            name: self[name].some(within[name]) if name in within else self.rows(name)
+            for name in WRITTEN
+        }
         gone = {name: have[name].keys() - wanted[name].keys() for name in WRITTEN}
         rows = {name: _changed(wanted[name], have[name]) for name in WRITTEN if name != "rule_sets"}
         rows["members"] |= dict.fromkeys(gone["members"], abi.record("membership").pack())
@@ -177,13 +181,6 @@ class Tables:
         self["policies"].put_all(replaced)
         self._remove(gone)
         self._forget_owners(wanted["policies"].keys())
-
-    def _have(
-        self, name: str, wanted: Rows, within: Mapping[str, Set[bytes]]
-    ) -> dict[bytes, bytes]:
-        if name not in within:
-            return self.rows(name)
-        return self[name].some(within[name] | wanted[name].keys())
 
     def _add_sets(self, wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> None:
         """Sets never change; those that are there are not even looked at, let alone compiled."""

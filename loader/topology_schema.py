@@ -12,12 +12,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from cipu_xdp.loader import parse
 from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
+from cipu_xdp.loader.rules import MAX_ENI_ADDRESSES
+from cipu_xdp.loader.topology_enis import plain_eni
 from cipu_xdp.loader.topology_groups import Number, SecurityGroupPart, groups_of
 from cipu_xdp.loader.topology_limits import LimitsPart, limits_of
 from cipu_xdp.loader.topology_words import (
@@ -71,7 +80,7 @@ class SubnetPart(Part):
 class EniPart(Part):
     """An ENI: addresses, and the host it is on (a name or a VTEP) or its device here."""
 
-    ips: Annotated[list[Ip], Field(min_length=1, max_length=16)]
+    ips: Annotated[list[Ip], Field(min_length=1, max_length=MAX_ENI_ADDRESSES)]
     host: Annotated[str, Field(strict=True)] | None = None
     dev: Device | None = None
     mac: MacText | None = None
@@ -87,6 +96,15 @@ class EniPart(Part):
         if self.host is None and self.dev is None:
             raise Unfit("it is nowhere", "Give 'host', a host's name or VTEP, or 'dev'.")
         return self
+
+
+def read_enis(value: object, validate: ValidatorFunctionWrapHandler) -> dict[str, Any]:
+    """ENIs by name: records of those that say no more than a million of them would, else parts."""
+    if not isinstance(value, dict):
+        return dict(validate(value))
+    plain = {name: plain_eni(name, said) for name, said in value.items()}
+    others = {name: value[name] for name, eni in plain.items() if eni is None}
+    return plain | dict(validate(others)) if others else plain
 
 
 class RoutePart(Part):
@@ -111,7 +129,7 @@ class VpcPart(Part):
     vni: Vni
     subnets: list[Annotated[SubnetPart, BeforeValidator(_as_subnet)]] = Field(default_factory=list)
     security_groups: dict[Name, SecurityGroupPart] = Field(default_factory=dict)
-    enis: dict[Name, EniPart] = Field(default_factory=dict)
+    enis: Annotated[dict[Name, EniPart], WrapValidator(read_enis)] = Field(default_factory=dict)
     routes: list[RoutePart] = Field(default_factory=list)
     limits: LimitsPart = Field(default_factory=LimitsPart)
 
@@ -183,7 +201,9 @@ def _vpc(name: str, part: VpcPart) -> topology.Vpc:
     )
 
 
-def _eni(name: str, part: EniPart) -> topology.Eni:
+def _eni(name: str, part: EniPart | topology.Eni) -> topology.Eni:
+    if isinstance(part, topology.Eni):
+        return part
     words = dict(part) | {"ips": tuple(part.ips), "limits": limits_of(part.limits)}
     return topology.Eni(name, groups=tuple(words.pop("security_groups")), **words)
 

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from cipu_xdp.loader import topology, topology_shipped, topology_text
+from cipu_xdp.loader import (
+    topology,
+    topology_enis,
+    topology_schema,
+    topology_shipped,
+    topology_text,
+)
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Uplink
 from cipu_xdp.loader.topology import parse_plain
@@ -241,3 +248,33 @@ def test_anything_at_any_place_is_taken_or_refused_as_bad_input(path: str, value
 def test_any_text_is_read_or_refused_as_bad_input(text: str) -> None:
     with suppress(BadInput):
         topology_text.loads(text)
+
+
+texts = st.sampled_from((
+    "10.0.0.5", "fd00::5", "::ffff:10.0.0.1", "010.0.0.1", "10.0.0.5 ", "1.2.3", "fe80::1%eth0",
+    "a\0b", "\u0661.2.3.4", "", "alpha", "192.0.2.9", "0.0.0.0", "02:00:00:00:00:01",
+    "02-00-00-00-00-0A", "01:00:00:00:00:01",
+))  # fmt: skip
+values = st.one_of(texts, st.none(), st.integers(), st.booleans(), st.lists(texts, max_size=18))
+
+
+@given(
+    st.text(max_size=4) | st.integers() | st.just("a" * 64),
+    st.one_of(
+        values,
+        st.dictionaries(st.sampled_from(("ips", "host", "mac", "dev", "macs")), values),
+        st.fixed_dictionaries({"ips": st.lists(texts, max_size=3), "host": texts}),
+    ),
+)
+def test_an_eni_that_is_read_quickly_is_the_one_that_is_read_slowly(name: Any, said: Any) -> None:
+    quick = topology_enis.plain_eni(name, said)
+    adapter = TypeAdapter(dict[topology_schema.Name, topology_schema.EniPart])
+    try:
+        ((_, part),) = adapter.validate_python({name: said}).items()
+    except ValidationError:
+        assert quick is None
+        return
+    slow = topology_schema._eni(name, part)
+    assert quick in (None, slow)
+    if said.keys() <= topology_enis.PLAIN and slow.host is not None:
+        assert quick == slow
