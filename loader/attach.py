@@ -6,7 +6,7 @@ that policy never opens: tables before hooks, TC before the XDP that hands over
 to it, and the reverse on the way out. What is desired is the model's matter.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import abi, choice, links, policy_rows, rows
@@ -79,7 +79,10 @@ class Attachment:
             return
         names = rows.concerned(since, model)
         known = rows.rows_of_enis(since, self.links, names)
-        keys = {table: before.keys() for table, before in known.items()}
+        keys: dict[str, Set[bytes]] = {table: had.keys() for table, had in known.items()}
+        # These are arrays with room for many.
+        keys["limits"] = {abi.u32(limit.number) for limit in since.limits.values()}
+        keys["paths"] = {abi.u32(number) for number in since.hosts.values()}
         self.tables.sync(self._rows(model, since), keys)
 
     def state(self, model: Model, revision: int) -> str:

@@ -8,6 +8,7 @@ put and dropped since. Only a draft changes; what is part of a model never does.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from hashlib import blake2b
@@ -48,11 +49,17 @@ class Source(Protocol):
     def in_vpc(self, vpc: str) -> Iterable[str]:
         """The names of those in a VPC."""
 
+    def count_in_vpc(self, vpc: str) -> int:
+        """How many are in a VPC."""
+
     def in_subnet(self, vpc: str, cidr: Network) -> Iterable[str]:
         """The names of those in a VPC with an address in a prefix."""
 
     def in_group(self, group: str) -> Iterable[str]:
         """The names of those in a security group."""
+
+    def count_in_group(self, group: str) -> int:
+        """How many are in a security group."""
 
     def in_groups(self) -> Iterable[str]:
         """The names of those in any security group."""
@@ -100,11 +107,17 @@ class Nothing:
     def in_vpc(self, _vpc: str) -> Iterable[str]:
         return ()
 
+    def count_in_vpc(self, _vpc: str) -> int:
+        return 0
+
     def in_subnet(self, _vpc: str, _cidr: Network) -> Iterable[str]:
         return ()
 
     def in_group(self, _group: str) -> Iterable[str]:
         return ()
+
+    def count_in_group(self, _group: str) -> int:
+        return 0
 
     def in_groups(self) -> Iterable[str]:
         return ()
@@ -132,8 +145,9 @@ class Enis(Mapping[str, "Eni"]):
     """ENIs by name: those of `source`, as far as no other of the name was put over them."""
 
     __slots__ = (
-        "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_highest", "_hosts",
-        "_since", "_sums", "address_count", "grouped_count", "source",
+        "__weakref__",
+        "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_counts", "_highest",
+        "_hosts", "_members", "_since", "_sums", "address_count", "grouped_count", "source",
     )  # fmt: skip
 
     def __init__(self, enis: Iterable[Eni] = (), source: Source = NOTHING) -> None:
@@ -144,8 +158,11 @@ class Enis(Mapping[str, "Eni"]):
         self._by_mac: dict[str, dict[str, str]] = {}
         self._by_group: dict[str, dict[str, None]] = {}
         self._hosts: Counter[int] = Counter()
+        # What the draft adds to the counts of the source.
+        self._counts: Counter[str] = Counter()
+        self._members: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
-        self._since: tuple[Enis, Mapping[str, Change]] | None = None
+        self._since: tuple[weakref.ref[Enis], Mapping[str, Change]] | None = None
         self._count, self._highest = len(source), source.highest_number()
         self.address_count, self.grouped_count = source.addresses(), source.grouped()
         for eni in enis:
@@ -162,6 +179,7 @@ class Enis(Mapping[str, "Eni"]):
         new._by_mac = {vpc: dict(names) for vpc, names in self._by_mac.items()}
         new._by_group = {group: dict(names) for group, names in self._by_group.items()}
         new._hosts, new._sums = self._hosts.copy(), self._sums.copy()
+        new._counts, new._members = self._counts.copy(), self._members.copy()
         new._count, new._highest = self._count, self._highest
         new.address_count, new.grouped_count = self.address_count, self.grouped_count
         return new
@@ -214,6 +232,7 @@ class Enis(Mapping[str, "Eni"]):
 
     def _count_in(self, eni: Eni, one: int) -> None:
         self._count += one
+        self._counts[eni.vpc] += one
         self.address_count += one * len(eni.ips)
         self.grouped_count += one * bool(eni.groups)
         if eni.host is not None:
@@ -222,15 +241,17 @@ class Enis(Mapping[str, "Eni"]):
             word = member_word(eni.number, (ip.packed for ip in eni.ips))
             for group in eni.groups:
                 self._sums[group] += one * word
+                self._members[group] += one
 
     def changes(self, since: Enis) -> Mapping[str, Change]:
         """By name, those that were another in another state, and what they were and are."""
-        if self._since is None or self._since[0] is not since:
-            self._since = since, self._find_changes(since)
+        if self._since is None or self._since[0]() is not since:
+            # Not held: each may be compared with the other, and a source is to be let go.
+            self._since = weakref.ref(since), self._find_changes(since)
         return self._since[1]
 
     def _find_changes(self, since: Enis) -> dict[str, Change]:
-        if since._since is not None and since._since[0] is self:
+        if since._since is not None and since._since[0]() is self:
             return {name: (now, was) for name, (was, now) in since._since[1].items()}
         if since.source is self.source:
             names = self._changed.keys() | since._changed.keys()
@@ -291,6 +312,15 @@ class Enis(Mapping[str, "Eni"]):
         """Those in a VPC."""
         return self._both(self._by_mac.get(vpc, {}).values(), self.source.in_vpc(vpc))
 
+    def count_in_vpc(self, vpc: str) -> int:
+        """How many are in a VPC."""
+        return self.source.count_in_vpc(vpc) + self._counts[vpc]
+
+    def names_in_vpc(self, vpc: str) -> list[str]:
+        """The names of those in a VPC, in order."""
+        others = (name for name in self.source.in_vpc(vpc) if name not in self._changed)
+        return sorted([*others, *self._by_mac.get(vpc, {}).values()])
+
     def in_subnet(self, vpc: str, cidr: Network) -> list[Eni]:
         """Those in a VPC that have an address in the prefix."""
         low, high = sorted(map(_word, (cidr.network_address, cidr.broadcast_address)))
@@ -301,6 +331,10 @@ class Enis(Mapping[str, "Eni"]):
     def in_group(self, group: str) -> list[Eni]:
         """Those in a security group."""
         return self._both(self._by_group.get(group, {}), self.source.in_group(group))
+
+    def count_in_group(self, group: str) -> int:
+        """How many are in a security group."""
+        return self.source.count_in_group(group) + self._members[group]
 
     def in_groups(self) -> list[Eni]:
         """Those in any security group."""

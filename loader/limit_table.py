@@ -32,12 +32,12 @@ def in_use(row: bytes) -> bytes:
     return row[start : start + size]
 
 
-def current(limits: Table) -> dict[bytes, bytes]:
-    """The terms in use by number, without what follows from when they began."""
+def current(rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The terms in use of rows of limits, without what follows from when they began."""
     lasting = _lasting()
     return {
         key: (int.from_bytes(in_use(row)) & lasting).to_bytes(abi.record("terms").size)
-        for key, row in limits.rows().items()
+        for key, row in rows.items()
     }
 
 

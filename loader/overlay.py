@@ -110,13 +110,13 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
         return show.vpc(before, name)
 
     def vpc_list(self) -> list[Answer]:
-        """Every VPC."""
+        """Every VPC, and how much is in it."""
         model = self._instance.model()
         return [show.vpc(model, name) for name in sorted(model.vpcs)]
 
     def vpc_show(self, name: str) -> Answer:
         """One VPC with its subnets, ENIs and routes."""
-        return show.vpc(self._instance.model(), name)
+        return show.whole_vpc(self._instance.model(), name)
 
     def subnet_create(self, vpc: str, cidr: Any, gateway: Any = None) -> Answer:
         """Create a subnet; the gateway is its first address unless given."""

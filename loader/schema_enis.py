@@ -2,11 +2,12 @@
 """ENIs as relations: part of schema. What a change of them writes is only what changed.
 
 An address is written packed, so that those in a prefix are a range. What of a
-million ENIs is asked by every command is written once: how many there are, and
-a sum over the members of each group.
+million ENIs is asked by every command is written beside them: how many there are, in all and
+in each VPC and group, and a sum over the members of each group.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from operator import itemgetter
@@ -32,12 +33,17 @@ CREATE = (
     "CREATE INDEX enis_of_group ON eni_groups (security_group)",
     """CREATE TABLE group_sums (
         security_group TEXT PRIMARY KEY REFERENCES security_groups DEFERRABLE INITIALLY DEFERRED,
-        sum INTEGER NOT NULL
+        members INTEGER NOT NULL CHECK (members > 0), sum INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     """INSERT INTO group_sums
-        SELECT security_group, member_sum(number, (
+        SELECT security_group, count(*), member_sum(number, (
             SELECT group_concat(hex(address)) FROM eni_addresses WHERE eni = name))
         FROM eni_groups JOIN enis ON name = eni GROUP BY security_group""",
+    """CREATE TABLE vpc_sums (
+        vpc TEXT PRIMARY KEY REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        enis INTEGER NOT NULL CHECK (enis > 0)
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO vpc_sums SELECT vpc, count(*) FROM enis GROUP BY vpc",
     """CREATE TABLE counts (
         enis INTEGER NOT NULL, addresses INTEGER NOT NULL, grouped INTEGER NOT NULL
     ) STRICT""",
@@ -48,8 +54,9 @@ CREATE = (
 ENIS = Relation("enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1)
 ADDRESSES = Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2)
 GROUPS = Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2)
-SUMS = Relation("group_sums", ("security_group", "sum"), 1)
-RELATIONS = (ENIS, ADDRESSES, GROUPS, SUMS)
+GROUP_SUMS = Relation("group_sums", ("security_group", "members", "sum"), 1)
+VPC_SUMS = Relation("vpc_sums", ("vpc", "enis"), 1)
+RELATIONS = (ENIS, ADDRESSES, GROUPS, GROUP_SUMS, VPC_SUMS)
 WORD = 1 << 64
 
 first = itemgetter(0)
@@ -59,12 +66,18 @@ def rows(enis: Enis, others: Enis) -> dict[str, list[Row]]:
     """Return, by relation, what says those ENIs that are not the same among the `others`."""
     changes = enis.changes(others).values()
     found = [eni for _, eni in changes if eni is not None]
-    touched = {group for pair in changes for eni in pair if eni for group in eni.groups}
+    groups = {group for pair in changes for eni in pair if eni for group in eni.groups}
+    vpcs = {eni.vpc for pair in changes for eni in pair if eni}
     return {
         "enis": [_row(eni) for eni in found],
         "eni_addresses": list(_address_rows(found)),
         "eni_groups": list(_membership_rows(found)),
-        "group_sums": [(g, signed(enis.member_sum(g))) for g in touched if enis.member_sum(g)],
+        "group_sums": [
+            (group, count, signed(enis.member_sum(group)))
+            for group in groups
+            if (count := enis.count_in_group(group))
+        ],
+        "vpc_sums": [(vpc, count) for vpc in vpcs if (count := enis.count_in_vpc(vpc))],
     }
 
 
@@ -102,9 +115,13 @@ def unpacked(raw: bytes) -> Address:
 def eni(row: Sequence[Any], ips: Iterable[bytes], groups: Iterable[str]) -> Eni:
     """The ENI that its row, addresses and groups say."""
     name, number, vpc, mac, dev, host, check, hook = row
-    where = None if host is None else ip_address(host)
+    where = None if host is None else _host(host)
     addresses = tuple(map(unpacked, ips))
     return Eni(name, number, vpc, mac, addresses, dev, where, bool(check), hook, tuple(groups))
+
+
+# Many are behind the same host.
+_host = lru_cache(1 << 16)(ip_address)
 
 
 def joined(enis: Iterable[Row], addresses: Iterable[Row], groups: Iterable[Row]) -> Iterator[Eni]:

@@ -11,18 +11,28 @@ Answer = dict[str, Any]
 
 
 def vpc(model: Model, name: str) -> Answer:
-    """A VPC and the names of what is in it. Raises BadInput for an unknown one."""
+    """A VPC and how much is in it. Raises BadInput for an unknown one."""
     with trying(f"show VPC {name}"):
         found = rules.find_vpc(model, name)
     return {
         "name": name,
         "vni": found.vni,
         "gateway_mac": gateway_mac(found.vni),
+        "subnet_count": sum(each.vpc == name for each in model.subnets.values()),
+        "eni_count": model.enis.count_in_vpc(name),
+        "route_count": sum(each.vpc == name for each in model.routes.values()),
+        "group_count": sum(each.vpc == name for each in model.groups.values()),
+        "limits": show_limits.own_limits(model, "vpc", name),
+    }
+
+
+def whole_vpc(model: Model, name: str) -> Answer:
+    """The same with the names of what is in it."""
+    return vpc(model, name) | {
         "subnets": [str(s.cidr) for s in model.subnets.values() if s.vpc == name],
-        "enis": sorted(eni.name for eni in model.enis.in_vpc(name)),
+        "enis": model.enis.names_in_vpc(name),
         "routes": [str(r.prefix) for r in model.routes.values() if r.vpc == name],
         "groups": sorted(g.name for g in model.groups.values() if g.vpc == name),
-        "limits": show_limits.own_limits(model, "vpc", name),
     }
 
 

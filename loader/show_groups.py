@@ -39,9 +39,10 @@ def whole_group(model: Model, name: str, counter: Counter | None) -> Answer:
     found = sorted(model.groups[name].rules.values(), key=_asked)
     nothing: dict[str, int | None] = dict.fromkeys(COUNTS)
     return answer | {
+        "members": sorted(eni.name for eni in model.enis.in_group(name)),
         "rules": [
             rule(name, each) | (counter(each.number) if counter else nothing) for each in found
-        ]
+        ],
     }
 
 
@@ -59,7 +60,7 @@ def _group(model: Model, found: SecurityGroup) -> Answer:
         "vpc": found.vpc,
         "established": found.established,
         "rule_count": len(found.rules),
-        "members": sorted(eni.name for eni in model.enis.in_group(found.name)),
+        "member_count": model.enis.count_in_group(found.name),
     }
 
 

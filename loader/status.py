@@ -15,6 +15,8 @@ from cipu_xdp.loader.records import Model, Uplink
 from cipu_xdp.loader.tables import FILLED, WRITTEN
 
 Answer = dict[str, Any]
+# Of a table that should have more rows none is read: it takes seconds (doctor does it).
+MOST_READ = 65536
 OVERHEAD = {4: 50, 6: 70}
 
 
@@ -58,7 +60,7 @@ def _gone(attachment: Attachment, model: Model) -> list[str]:
     lost = attachment.unhooked(model)
     return sorted(
         eni.name
-        for eni in model.enis.values()
+        for eni in model.enis.local()
         if eni.dev and (eni.dev not in attachment.links or eni.dev in lost)
     )
 
@@ -108,16 +110,19 @@ def _program(number: int) -> Answer:
 
 
 def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
-    wanted = rows.rows(model, attachment.links)
+    sizes = rows.sizes(model)
+    big = sizes if max(sizes.values()) > MOST_READ else {}
+    wanted = rows.rows(model, attachment.links, () if big else None)
     for name in WRITTEN:
         table = attachment.tables[name]
-        entries = len(attachment.tables.rows(name))
+        entries = big[name] if name in big else len(attachment.tables.rows(name))
+        in_line = None if name in big else attachment.tables.holds(name, wanted[name])
         yield {
             "name": name,
             "kind": table.declaration.kind,
             "entries": entries,
             "max_entries": table.capacity,
-            "in_line": attachment.tables.holds(name, wanted[name]),
+            "in_line": in_line,
         }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cipu_xdp.loader import schema_enis
 from cipu_xdp.loader.records import Address, Eni, Network
-from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUPS, WORD
+from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUP_SUMS, GROUPS, VPC_SUMS, WORD
 
 Explaining = Callable[[], AbstractContextManager[None]]
 
@@ -26,7 +26,8 @@ class StoredEnis:
         self._known: dict[str, Eni | None] = {}
         weakref.finalize(self, db.close)
         self._enis, self._addresses, self._grouped = self._all("SELECT * FROM counts")[0]
-        self._sums = dict(self._all("SELECT security_group, sum FROM group_sums"))
+        self._groups = {name: (count, sum_) for name, count, sum_ in self._all(GROUP_SUMS.select)}
+        self._vpcs: dict[str, int] = dict(self._all(VPC_SUMS.select))
         self._highest = self._all("SELECT ifnull(max(number), 0) FROM enis")[0][0]
 
     def __len__(self) -> int:
@@ -75,6 +76,10 @@ class StoredEnis:
         """The names of those in a VPC."""
         return self._names("SELECT name FROM enis WHERE vpc = ?", vpc)
 
+    def count_in_vpc(self, vpc: str) -> int:
+        """How many are in a VPC."""
+        return self._vpcs.get(vpc, 0)
+
     def in_subnet(self, vpc: str, cidr: Network) -> Iterable[str]:
         """The names of those in a VPC with an address in a prefix."""
         sql = """SELECT DISTINCT eni FROM eni_addresses
@@ -85,6 +90,10 @@ class StoredEnis:
     def in_group(self, group: str) -> Iterable[str]:
         """The names of those in a security group."""
         return self._names("SELECT eni FROM eni_groups WHERE security_group = ?", group)
+
+    def count_in_group(self, group: str) -> int:
+        """How many are in a security group."""
+        return self._groups[group][0] if group in self._groups else 0
 
     def in_groups(self) -> Iterable[str]:
         """The names of those in any security group."""
@@ -108,7 +117,7 @@ class StoredEnis:
 
     def member_sum(self, group: str) -> int:
         """The sum over the members of a group (enis.member_word), modulo 2^64."""
-        return int(self._sums.get(group, 0)) % WORD
+        return self._groups[group][1] % WORD if group in self._groups else 0
 
     def _all(self, sql: str, *arguments: Any) -> list[Any]:
         with self._explaining():

@@ -132,9 +132,10 @@ class Table:
         return dict(self.items())
 
     def some(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The rows of these keys, as far as there are any."""
+        """The rows of these keys, as far as there are any; zeros in an array are none."""
         found = ((key, maps.lookup(self.fd, key, self._value_size())) for key in keys)
-        return {key: value for key, value in found if value is not None}
+        zeros = self.declaration.is_array
+        return {key: row for key, row in found if row is not None and (any(row) or not zeros)}
 
     def _value_size(self) -> int:
         size = self.declaration.value_size

@@ -162,10 +162,7 @@ class Tables:
         leaves every group is a member of none before: no session is stamped
         with a generation that did not judge it.
         """
-        have = {
-            name: self[name].some(within[name]) if name in within else self.rows(name)
-            for name in WRITTEN
-        }
+        have = {name: self.rows(name, within.get(name)) for name in WRITTEN}
         gone = {name: have[name].keys() - wanted[name].keys() for name in WRITTEN}
         rows = {name: _changed(wanted[name], have[name]) for name in WRITTEN if name != "rule_sets"}
         rows["members"] |= dict.fromkeys(gone["members"], abi.record("membership").pack())
@@ -229,9 +226,10 @@ class Tables:
             self[name].remove_all([key for key in self[name].walk() if key[:4] in spent])
         self["owners"].remove_all(spent)
 
-    def rows(self, name: str) -> dict[bytes, bytes]:
-        """The rows of a table, as far as they follow from a model."""
-        return limit_table.current(self[name]) if name == "limits" else self[name].rows()
+    def rows(self, name: str, keys: Set[bytes] | None = None) -> dict[bytes, bytes]:
+        """The rows of a table, or those of these keys, as far as they follow from a model."""
+        found = self[name].rows() if keys is None else self[name].some(keys)
+        return limit_table.current(found) if name == "limits" else found
 
     def holds(self, name: str, wanted: Mapping[bytes, bytes]) -> bool:
         """Whether a table has these rows and no others; a table in it is known by its key."""

@@ -65,7 +65,10 @@ MEASURED = {
         "over_pps_packets": 7, "over_pps_bytes": 700, "marked": 5,
     },
 }  # fmt: skip
-VPC = {"name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64", "limits": []}
+COUNTED_THINGS = {"subnet_count": 1, "eni_count": 2, "route_count": 1, "group_count": 1}
+VPC = COUNTED_THINGS | {
+    "name": "blue", "vni": 100, "gateway_mac": "02:63:78:00:00:64", "limits": [],
+}  # fmt: skip
 SUBNET = {"vpc": "blue", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}
 ROUTE = {"vpc": "blue", "prefix": "0.0.0.0/0", "kind": "eni", "target": "web"}
 LOCAL = {
@@ -114,7 +117,7 @@ GROUP = {
     "vpc": "blue",
     "established": "cut",
     "rule_count": 2,
-    "members": ["web"],
+    "member_count": 1,
 }
 RULE = {
     "sg": "web",
@@ -130,7 +133,10 @@ RULE = {
 }
 COUNTED = RULE | {"sessions": 5, "packets": 120, "bytes": 34000}
 UNCOUNTED = RULE | {"id": 4, "cidr": None, "group": "db", "ports": None, "sessions": None}
-WHOLE_GROUP = GROUP | {"rules": [COUNTED, UNCOUNTED | {"packets": None, "bytes": None}]}
+WHOLE_GROUP = GROUP | {
+    "members": ["web"],
+    "rules": [COUNTED, UNCOUNTED | {"packets": None, "bytes": None}],
+}
 UPLINK = {
     "iface": "eth0",
     "ifindex": 2,

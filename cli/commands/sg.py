@@ -20,8 +20,9 @@ FIELDS = (
     Column("VPC", "vpc"),
     Column("established", "established"),
     Column("rules", "rule_count", numeric=True),
-    Column("members", "members"),
+    Column("members", "member_count", numeric=True),
 )
+MEMBERS = Column("members", "members")
 RULE_FIELDS = (
     Column("id", "id", numeric=True),
     Column("direction", "direction"),
@@ -122,7 +123,7 @@ def show(name: str) -> None:
     """
     with overlay() as net:
         found = net.sg_show(name)
-    output.show_object(found, FIELDS)
+    output.show_object(found, (*FIELDS[:-1], MEMBERS))
     if found["rules"] and not output.wants_json():
         output.say("")
         output.print_table(found["rules"], (*RULE_FIELDS, *COUNTS))

@@ -15,6 +15,9 @@ FIELDS = (
     Column("VPC", "name"),
     Column("VNI", "vni", numeric=True),
     Column("gateway MAC", "gateway_mac"),
+    Column("subnets", "subnet_count", numeric=True),
+    Column("ENIs", "eni_count", numeric=True),
+    Column("routes", "route_count", numeric=True),
 )
 SHOWN = (*FIELDS, Column("limits", limits_text))
 

@@ -107,7 +107,8 @@ def test_what_the_rules_counted_is_shown(lab: Lab) -> None:
 def test_both_hosts_were_told_of_groups_members_and_timeouts(lab: Lab) -> None:
     for host in ("h1", "h2"):
         with netns.entered(f"/run/netns/{of(host)}"), Overlay() as overlay:
-            groups = {group["name"]: group["members"] for group in overlay.sg_list()}
+            names = [group["name"] for group in overlay.sg_list()]
+            groups = {name: overlay.sg_show(name)["members"] for name in names}
             exported = overlay.export()
         assert groups == {"served": ["web"], "clients": ["friend"], "nobody": ["stranger"]}
         assert exported["timeouts"] == {"udp_opening": 9}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store: what is committed is there, whole, and nobody else can read it."""
 
+import gc
+import os
 import stat
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -149,7 +151,10 @@ def test_a_commit_writes_only_the_rows_that_differ(store: SqliteStore) -> None:
     after = verbs.create_eni(before, "b", vpc="red", ips=["10.0.0.6"], dev="v2")
     store.commit(before, after)
     changes = [line.split("(")[0] for line in written if line.startswith(("INSERT", "DELETE"))]
-    assert changes == ["INSERT INTO enis ", "INSERT INTO eni_addresses "]
+    assert changes == [
+        "DELETE FROM vpc_sums WHERE vpc = 'red'", "INSERT INTO enis ",
+        "INSERT INTO eni_addresses ", "INSERT INTO vpc_sums ",
+    ]  # fmt: skip
 
 
 def test_two_that_swap_what_is_unique_are_committed_at_once(store: SqliteStore) -> None:
@@ -219,3 +224,25 @@ def test_columns_are_as_the_schema_has_them(store: SqliteStore, name: str) -> No
     columns = store._db.execute(f"PRAGMA table_info({name})").fetchall()
     assert tuple(column[1] for column in columns) == relation.columns
     assert sum(column[5] > 0 for column in columns) == relation.keys
+
+
+def test_who_lets_go_of_its_models_leaves_the_file_to_others(path: Path) -> None:
+    def opened() -> list[str]:
+        links = (os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists())
+        return [link for link in links if str(path.parent) in link]
+
+    gc.collect()
+    gc.disable()
+    try:
+        store = SqliteStore(path)
+        store.commit(Model(), peopled())
+        before = store.load()
+        after = verbs.set_eni(before, "b", host="192.0.2.7")
+        store.commit(before, after)
+        assert after.enis.changes(before.enis)
+        assert opened()
+        store.close()
+        del before, after, store
+        assert opened() == []
+    finally:
+        gc.enable()
