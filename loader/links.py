@@ -21,6 +21,8 @@ IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND = 1  # linux/rtnetlink.h
 # The queue that lets a packet leave when it is told to, and one of a queue for each of the device.
 FQ, MULTIQUEUE = "fq", "mq"
+# VXLAN's cost in bytes of underlay MTU: outer IP, UDP 8, VXLAN 8, inner Ethernet 14.
+OVERHEAD = {4: 50, 6: 70}
 LISTING = "list the devices"
 
 

@@ -10,12 +10,12 @@ from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions, sho
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.pins import Hooked, Place
 from cipu_xdp.loader.records import Model, Uplink
 from cipu_xdp.loader.tables import FILLED, WRITTEN
 
 Answer = dict[str, Any]
-OVERHEAD = {4: 50, 6: 70}
 
 
 def status(place: Place, model: Model) -> Answer:
