@@ -95,10 +95,10 @@ class EniVerbs(Verbs):
 
 def _check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
     """A device must be there and Ethernet; XDP on it needs an uplink that takes redirects."""
-    from cipu_xdp.loader.attach import check_device
+    from cipu_xdp.loader.needs import require_device
 
     if dev is not None:
-        check_device(tried, dev, attachment.links)
+        require_device(tried, dev, attachment.links.get(dev))
     if hook == "xdp" and not attachment.hooks.has_program("tenant_xdp"):
         raise BadInput(
             tried,
