@@ -42,7 +42,8 @@ def obstacles(
     pins = place.pins
     own = hooks.xdp_program(pins, ifindex) if pins else 0
     way = Way(devices, ifindex, own, "", "")
-    return tuple(way.obstacles(replace=replace, egress=egress))
+    # A filter and the list it is in are two to the kernel, and one to a person.
+    return tuple(dict.fromkeys(way.obstacles(replace=replace, egress=egress)))
 
 
 @dataclass
@@ -116,6 +117,7 @@ class Sight:
             vtep=uplink.vtep if uplink else None,
             uplink=uplink,
             hooked=self.record.uplinks.get(name) if self.record else None,
+            recorded=self.record is not None or self.place.pins is None,
             vlans=tuple(sorted(self._vlans(one.link))),
             users=(*self._vxlan_devices(port), *_sockets(port)),
             rp_filter=_or(None, lambda: _rp_filter(name)) if family == 4 else None,
@@ -136,12 +138,17 @@ class Sight:
 
     def enis(self, tables: Tables | None) -> Iterator[EniFacts]:
         """Every ENI of this host; with no tables it is not asked whether they know its device."""
-        known = tables["devices"].rows() if tables else {}
+        returned = self._returned(tables) if tables else set()
         for eni in self.model.enis.values():
             if eni.dev:
                 one = self.device(eni.dev, egress=False)
-                missed = tables and one.link and abi.u32(one.link.ifindex) not in known
-                yield EniFacts(eni, one, known=not missed, again=self.again)
+                yield EniFacts(eni, one, known=eni.dev not in returned, again=self.again)
+
+    def _returned(self, tables: Tables) -> set[str]:
+        """Devices of ENIs that went away and came back: the kernel struck them out."""
+        known = tables["devices"].rows()
+        here = {eni.dev for eni in self.model.enis.values() if eni.dev in self.links}
+        return {dev for dev in here if dev and abi.u32(self.links[dev].ifindex) not in known}
 
     def hosts(self) -> Iterator[Reach]:
         """Every other host that the model knows."""
@@ -158,6 +165,10 @@ class Sight:
 
     def tables(self, tables: Tables) -> TableFacts:
         """Which tables do not hold what follows from the model."""
+        gone = any(eni.dev and eni.dev not in self.links for eni in self.model.enis.values())
+        if gone or self._returned(tables):
+            # They name devices by numbers of before: the ENI's line says so.
+            return TableFacts(self.place.instance)
         wanted = rows.rows(self.model, self.links)
         astray = tuple(name for name in WRITTEN if not tables.holds(name, wanted[name]))
         return TableFacts(self.place.instance, astray, self.again)

@@ -9,6 +9,7 @@ doctor_devices', doctor_offloads' and doctor_instance's. Nothing is changed.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cipu_xdp.loader import (
@@ -48,16 +49,14 @@ def doctor(instance: Instance, iface: str | None) -> list[Answer]:
         One object a line; the keys are a contract.
     """
     place = instance.place
-    found = list(_host(place))
     model, said = _stored(place)
-    found += [*said, *_found("memory", lambda: _memory(place, model))]
     with Devices() as devices:
-        sight = Sight(place, model, _record(place), devices)
-        uplinks = sight.uplinks() if iface is None else [iface]
-        for name in uplinks:
-            found += _found("device", lambda: _uplink(sight, name), name)  # noqa: B023
+        sight = Sight(place, model or Model(), _record(place), devices)
+        found = [*_host(sight), *said]
+        for name in sight.uplinks() if iface is None else [iface]:
+            found += _found("device", partial(_uplink, sight, name), name)
         if iface is None and _is_attached(sight):
-            found += _attached(sight)
+            found += _attached(sight) if model else [_unread(sight)]
     address = _Address(instance)
     return [address.on(one).as_dict() for one in found]
 
@@ -74,14 +73,15 @@ def _found(check: str, look: Look, subject: str = "host") -> list[Finding]:
 # The host
 
 
-def _host(place: Place) -> Iterator[Finding]:
+def _host(sight: Sight) -> Iterator[Finding]:
+    place, permissions = sight.place, doctor_host.directory
     yield from _found("kernel", _kernel)
     yield from _found("tools", lambda: _all(doctor_host.tool, host_facts.tools()))
     yield from _found("bpffs", lambda: doctor_host.tool(host_facts.bpffs()))
     yield from _found("clock", lambda: doctor_host.clock(host_facts.clock()))
-    permissions = doctor_host.directory
+    yield from _found("memory", lambda: _memory(sight))
     yield from _found("permissions", lambda: _all(permissions, host_facts.directories(place)))
-    yield from _found("instance", lambda: _instances(place))
+    yield from _found("instance", lambda: _instances(sight))
     yield from _found("lab", lambda: _all(doctor_host.lab, host_facts.labs()))
 
 
@@ -96,29 +96,34 @@ def _all(check: Callable[[Any], Iterable[Finding]], facts: Iterable[Any]) -> Ite
         yield from check(one)
 
 
-def _instances(place: Place) -> Iterator[Finding]:
-    found = list(host_facts.instances(place.instance))
+def _memory(sight: Sight) -> Iterator[Finding]:
+    attached = sight.place.pins is not None
+    return doctor_host.memory(host_facts.memory(sight.model.table_sizes, attached=attached))
+
+
+def _instances(sight: Sight) -> Iterator[Finding]:
+    name = sight.place.instance
+    found = list(host_facts.instances(name, sight.uplinks()))
     yield from _all(doctor_host.instance, found)
     if not any(one.here for one in found):
-        yield ok("instance", place.instance, "nothing is attached")
+        yield ok("instance", name, "nothing is attached")
 
 
-def _stored(place: Place) -> tuple[Model, list[Finding]]:
-    """What the store says, and what is to be said of it; nothing of one that cannot be read."""
+def _stored(place: Place) -> tuple[Model | None, list[Finding]]:
+    """What the store says (None: it cannot be read), and what is to be said of it."""
+    name = str(place.store)
     if not place.store.exists():
-        return Model(), [ok("store", str(place.store), "not made yet")]
+        return Model(), [ok("store", name, "not made yet")]
     try:
         model = store_check.examined(place.store)
     except BadInput as error:
-        mend = f"mv {place.store} {place.store}.damaged"
-        return Model(), [wrong("store", str(place.store), error.why, mend)]
+        moved = {
+            path: path.name.replace("store", "damaged") for path in host_facts.store_files(place)
+        }
+        mend = " && ".join(f"mv {path} {path.with_name(new)}" for path, new in moved.items())
+        return None, [wrong("store", name, error.why, mend)]
     told = "whole" if model else "an older version's, taken over by the next change"
-    return model or Model(), [ok("store", str(place.store), told)]
-
-
-def _memory(place: Place, model: Model) -> Iterator[Finding]:
-    facts = host_facts.memory(model.table_sizes, attached=place.pins is not None)
-    return doctor_host.memory(facts)
+    return model, [ok("store", name, told)]
 
 
 # What is attached
@@ -129,6 +134,11 @@ def _record(place: Place) -> Record | None:
         return place.record()
     except BadInput:
         return None  # its instance's line says so
+
+
+def _unread(sight: Sight) -> Finding:
+    told = "ENIs, other hosts and tables are not looked at: the store was not read"
+    return warning("attached", sight.place.instance, told)
 
 
 def _is_attached(sight: Sight) -> bool:

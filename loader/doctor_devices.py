@@ -130,7 +130,7 @@ def state(facts: UplinkFacts) -> Findings:
 def programs(facts: UplinkFacts) -> Findings:
     """What was attached must be there."""
     name = facts.device.name
-    if facts.uplink is None or facts.device.link is None:
+    if facts.uplink is None or facts.device.link is None or not facts.recorded:
         return
     again = attach_command(facts)
     if facts.hooked is None:

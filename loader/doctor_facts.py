@@ -134,7 +134,8 @@ class UplinkFacts:
     """A device as an uplink, or one that may become one.
 
     `vtep` is the address asked for, `uplink` what is configured and `hooked`
-    what was attached, each None if there is none. `vlans` lie above it, `users`
+    what was attached, each None if there is none; `recorded` is False if that is
+    not known. `vlans` lie above it, `users`
     are others who have its UDP port; `redirected` is True if XDP sends to it,
     `shaped` if there are limits to shape; `rp_filter` is None where it does not matter.
     """
@@ -143,6 +144,7 @@ class UplinkFacts:
     vtep: Address | None = None
     uplink: Uplink | None = None
     hooked: Hooked | None = None
+    recorded: bool = True
     vlans: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     rp_filter: int | None = 0

@@ -92,19 +92,19 @@ def instance(facts: Instance) -> Findings:
 def _trouble(facts: Instance) -> tuple[str, str | None]:
     named = f"cipu-xdp --instance {facts.name}"
     clear = f"{named} detach --all"
-    again = f"{named} attach {facts.uplinks[0] if facts.uplinks else 'IFACE'}"
+    again = f"{named} attach {facts.uplinks[0]}" if facts.uplinks else clear
     if facts.trouble:
-        return facts.trouble, f"rm /run/cipu-xdp/{facts.name}.json"
+        return facts.trouble, f"rm /run/cipu-xdp/{facts.name}.json && {again}"
     if not facts.recorded:
-        return "it has pins and no record: what it attached is gone", clear
+        return "it has pins and no record of what is attached", again
     if not facts.namespace:
         return "the network namespace it was attached in is gone", clear
     if not facts.pinned:
-        return "its pins are gone: its tables cannot be changed", again
+        return "its pins are gone, so its tables cannot be changed", again
     others = [one for one in facts.layouts if one != layout()]
     if others:
         told = f"its tables are {', '.join(others)}, and this version's are {layout()}"
-        return told, f"{clear} && {again}"
+        return told, f"{clear} && {named} attach {facts.uplinks[0] if facts.uplinks else 'IFACE'}"
     return ("", None) if facts.layouts else ("its attach was interrupted", again)
 
 

@@ -24,7 +24,7 @@ def eni(facts: EniFacts) -> Findings:
     for obstacle in one.obstacles:
         yield wrong("ENI", name, f"on its device {one.name} {obstacle.why}", obstacle.mend)
     if facts.eni.hook == "xdp":
-        yield from target(one.name, name, one)
+        yield from (found for found in target(one.name, name, one) if found.state != OK)
         if one.peer:
             yield from unchecked(name, one)
 

@@ -7,8 +7,9 @@ of it is judged in doctor_host.
 
 import platform
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cipu_xdp.loader import compiler, kernel, lab_record, libbpf, netns, pins, source
@@ -65,6 +66,12 @@ def _trouble(action: object) -> str:
     return ""
 
 
+def store_files(place: Place) -> list[Path]:
+    """The files of the store that are there."""
+    files = (place.store, *(Path(f"{place.store}-{end}") for end in ("wal", "shm")))
+    return [path for path in files if path.exists()]
+
+
 def bpffs() -> Tool:
     """Where pins are, or could be."""
     known = any("bpf" in line.split() for line in _lines("/proc/filesystems"))
@@ -86,21 +93,22 @@ def _permissions(path: Path, wanted: int) -> Directory:
     return Directory(str(path), seen.st_uid, stat.S_IMODE(seen.st_mode), wanted)
 
 
-def instances(here: str) -> Iterator[Instance]:
-    """Each that has a record or pins."""
+def instances(here: str, uplinks: Iterable[str]) -> Iterator[Instance]:
+    """Each that has a record or pins; `uplinks` are configured for the one that is asked."""
     recorded, pinned = set(pins.instances()), set(pins.pinned() or ())
     alive = {netns.identity(path) for path in netns.everywhere()}
     for name in sorted(recorded | pinned):
         with suppress(FileNotFoundError):  # gone since
-            yield _instance(Place(name), here, alive)
+            found = _instance(Place(name), alive)
+            yield replace(found, here=True, uplinks=tuple(uplinks)) if name == here else found
 
 
-def _instance(place: Place, here: str, alive: set[int]) -> Instance:
+def _instance(place: Place, alive: set[int]) -> Instance:
     record, trouble = None, ""
     try:
         record = place.record()
     except BadInput as error:
-        trouble = f"its record is damaged: {error.why}"
+        trouble = f"its record: {error.why}"
     where = place.pins
     return Instance(
         place.instance,
@@ -109,7 +117,6 @@ def _instance(place: Place, here: str, alive: set[int]) -> Instance:
         trouble=trouble,
         namespace=record is None or record.netns in alive,
         layouts=tuple(_layouts(where)) if where else (),
-        here=place.instance == here,
         uplinks=tuple(record.uplinks) if record else (),
     )
 

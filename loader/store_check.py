@@ -33,7 +33,7 @@ def examined(path: Path) -> Model | None:
             if version in UPGRADES:
                 return None
             return model_of({r.name: file.execute(r.select).fetchall() for r in RELATIONS})
-    except (OSError, sqlite3.Error, ValueError, KeyError) as error:
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
         raise BadInput(tried, f"it is damaged ({error})", "Put a copy back.") from error
 
 
