@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cipu_xdp.loader import abi, choice, links, policy_rows, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.foreign import REPLACE_HINT
 from cipu_xdp.loader.hooks import Hooks
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cipu_xdp.loader.program import Programs
 
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
-REPLACE_HINT = "Remove it, or give --replace to have it removed."
 FREE_HINT = "Remove it from the device first."
 Progress = Callable[[str], None]
 

@@ -10,33 +10,21 @@ from collections.abc import Callable, Iterator
 from cipu_xdp.loader.doctor_facts import UplinkFacts
 from cipu_xdp.loader.errors import BadInput, ForeignInTheWay
 from cipu_xdp.loader.findings import Finding, ok, refusing, warning, wrong
+from cipu_xdp.loader.foreign import REPLACE_HINT
 from cipu_xdp.loader.links import OVERHEAD
+from cipu_xdp.loader.presence import present
 from cipu_xdp.loader.records import Address, Link, Uplink
 
 LEAST_MTU = 1280 + 70
 USUAL_MTU = 1500
 MTU_MEND = "ip link set {} mtu 1600"
-REPLACE_HINT = "Remove it, or give --replace to have it removed."
 STRICT = 1
-BLANK_MACS = ("", "00:00:00:00:00:00")
 
 Findings = Iterator[Finding]
 
 
-def present(name: str, link: Link | None) -> Findings:
-    """There must be a device of that name, and it must be Ethernet."""
-    if link is None:
-        found = wrong("device", name, f"there is no device {name} here")
-        yield refusing(found, BadInput, "ip link shows what there is.")
-    elif link.mac in BLANK_MACS or len(link.mac) != len(BLANK_MACS[1]):
-        found = wrong("device", name, f"{name} is not an Ethernet device")
-        yield refusing(found, BadInput, "Give one that has a MAC.")
-    else:
-        yield ok("device", name, f"{link.kind or 'a NIC'}, {link.mac}")
-
-
 def device(facts: UplinkFacts) -> Findings:
-    """The same, of an uplink."""
+    """It must be there, and Ethernet."""
     yield from present(facts.device.name, facts.device.link)
 
 

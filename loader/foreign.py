@@ -15,6 +15,7 @@ from cipu_xdp.loader.devices import EGRESS, INGRESS, PRIORITY, Devices, Filter
 from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
 from cipu_xdp.loader.undo import Undo
 
+REPLACE_HINT = "Remove it, or give --replace to have it removed."
 # What `ip link` calls the modes of XDP.
 SWITCHES = {kernel.XDP_NATIVE: "xdpdrv", kernel.XDP_GENERIC: "xdpgeneric"}
 

@@ -39,8 +39,3 @@ def require_way(tried: str, iface: str, place: Place, devices: Devices, *, repla
     link = links.links()[iface]
     found = obstacles(devices, place, link.ifindex, replace=replace, egress=True)
     require(tried, doctor_devices.foreign(UplinkFacts(Device(iface, link, obstacles=found))))
-
-
-def require_device(tried: str, iface: str, link: Link | None) -> None:
-    """Raises BadInput if there is no such device, or it is not Ethernet."""
-    require(tried, doctor_devices.present(iface, link))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cipu_xdp.loader import doctor, doctor_probes, host_facts, pins
+from cipu_xdp.loader import doctor, doctor_probes, host_facts, kernel, libbpf, pins
 from cipu_xdp.loader.device_facts import Sight
 from cipu_xdp.loader.doctor_facts import Kernel, Memory
 from cipu_xdp.loader.errors import KernelRefused
@@ -146,3 +146,15 @@ def test_the_error_of_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
     assert host_facts._trouble(fail) == "/x.c:3:1: error: unknown type"
     assert host_facts._trouble(lambda: None) == ""
+
+
+def test_without_libbpf_the_rest_is_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise KernelRefused("load libbpf.so.1", "cannot open shared object file")
+
+    for module in (libbpf, kernel):
+        monkeypatch.setattr(module, "library", missing)
+    found = {one["check"]: one for one in told("lo")}
+    assert (found["libbpf"]["state"], found["libbpf"]["mend"]) == ("wrong", "apt install libbpf1")
+    assert found["bcc"]["state"] == "ok"
+    assert "shared object" in found["device"]["found"]
