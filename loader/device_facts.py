@@ -65,6 +65,11 @@ class Sight:
         """The devices, as a person who looks for a fault does."""
         return underlay.devices()
 
+    @cached_property
+    def namespaces(self) -> dict[bytes, Path]:
+        """Where the far ends of veths are."""
+        return underlay.namespaces()
+
     @property
     def again(self) -> str:
         """The command that attaches what is configured once more; "" if nothing is."""
@@ -76,24 +81,23 @@ class Sight:
 
     # Devices
 
-    def device(self, name: str, *, egress: bool) -> Device:
-        """A device with all that hangs on it."""
+    def device(self, name: str, *, uplink: bool, xdp: bool) -> Device:
+        """A device with what hangs on it; more of an uplink, and of what XDP is on."""
         link, seen = self.links.get(name), self.seen.get(name)
         if link is None or seen is None:
             return Device(name)
+        way = obstacles(self.netlink, self.place, link.ifindex, replace=False, egress=uplink)
         return Device(
             name,
             link,
             up=seen.up,
             carrier=seen.carrier,
-            driver=_or("", lambda: ethtool.driver(name)),
-            xdp=underlay.xdp_features(link.ifindex),
-            offloads=_or(frozenset(), lambda: ethtool.offloads(name)),
-            obstacles=obstacles(
-                self.netlink, self.place, link.ifindex, replace=False, egress=egress
-            ),
+            driver=_or("", lambda: ethtool.driver(name)) if uplink else "",
+            xdp=underlay.xdp_features(link.ifindex) if xdp else None,
+            offloads=_or(frozenset(), lambda: ethtool.offloads(name)) if uplink else frozenset(),
+            obstacles=way,
             programs=frozenset(self._programs(link.ifindex)),
-            peer=_peer(seen) if link.kind == "veth" else None,
+            peer=self._peer(seen) if xdp and link.kind == "veth" else None,
         )
 
     def _programs(self, ifindex: int) -> Iterator[str]:
@@ -107,9 +111,20 @@ class Sight:
             if any(one.name == name for one in self.netlink.filters(ifindex, parent)):
                 yield f"tc {direction}"
 
+    def _peer(self, seen: underlay.Seen) -> Peer | None:
+        said = _or(None, lambda: links.peer(seen.said))
+        if said is None:
+            return None
+        name, number = links.text(said[links.IFLA_IFNAME]), seen.said.get(links.IFLA_LINK_NETNSID)
+        if number is None:
+            return Peer(name, "", _or(None, lambda: ethtool.offloads(name)))
+        path = self.namespaces.get(number)
+        return Peer(name, str(path) if path else None, _or(None, lambda: _offloads_at(path, name)))
+
     def uplink(self, name: str) -> UplinkFacts:
         """A device as an uplink, or to be one."""
-        one, uplink = self.device(name, egress=True), self.model.uplinks.get(name)
+        one, uplink = self.device(name, uplink=True, xdp=True), self.model.uplinks.get(name)
+        enis = self.model.enis.values()
         family = uplink.vtep.version if uplink else 4
         port = uplink.vxlan_port if uplink else PORT
         return UplinkFacts(
@@ -121,7 +136,7 @@ class Sight:
             vlans=tuple(sorted(self._vlans(one.link))),
             users=(*self._vxlan_devices(port), *_sockets(port)),
             rp_filter=_or(None, lambda: _rp_filter(name)) if family == 4 else None,
-            redirected=any(eni.hook == "xdp" and eni.dev for eni in self.model.enis.values()),
+            redirected=self._redirects() and any(eni.dev and eni.hook == "xdp" for eni in enis),
             shaped=any(limit.shape for limit in limit_rows.held(self.model)),
             port=port,
         )
@@ -138,11 +153,16 @@ class Sight:
 
     def enis(self, tables: Tables | None) -> Iterator[EniFacts]:
         """Every ENI of this host; with no tables it is not asked whether they know its device."""
-        returned = self._returned(tables) if tables else set()
+        returned, xdp = self._returned(tables) if tables else set(), self._redirects()
         for eni in self.model.enis.values():
             if eni.dev:
-                one = self.device(eni.dev, egress=False)
-                yield EniFacts(eni, one, known=eni.dev not in returned, again=self.again)
+                one = self.device(eni.dev, uplink=False, xdp=eni.hook == "xdp")
+                yield EniFacts(eni, one, eni.dev not in returned, xdp, self.again)
+
+    def _redirects(self) -> bool:
+        """Whether there is XDP for ENIs whose hook that is."""
+        pins = self.place.pins
+        return pins is not None and hooks.has_program(pins, "tenant_xdp")
 
     def _returned(self, tables: Tables) -> set[str]:
         """Devices of ENIs that went away and came back: the kernel struck them out."""
@@ -184,17 +204,6 @@ def _or(otherwise: Value, action: Callable[[], Value]) -> Value:
 def _rp_filter(name: str) -> int:
     # The kernel goes by the greater one.
     return max(int((SYSCTLS / one / "rp_filter").read_text()) for one in ("all", name))
-
-
-def _peer(seen: underlay.Seen) -> Peer | None:
-    said = _or(None, lambda: links.peer(seen.said))
-    if said is None:
-        return None
-    name, number = links.text(said[links.IFLA_IFNAME]), seen.said.get(links.IFLA_LINK_NETNSID)
-    if number is None:
-        return Peer(name, "", _or(None, lambda: ethtool.offloads(name)))
-    path = underlay.namespace(number)
-    return Peer(name, str(path) if path else None, _or(None, lambda: _offloads_at(path, name)))
 
 
 def _offloads_at(path: Path | None, name: str) -> frozenset[str] | None:

@@ -7,7 +7,7 @@ doctor_devices', doctor_offloads' and doctor_instance's. Nothing is changed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -153,28 +153,24 @@ def _uplink(sight: Sight, name: str) -> Iterator[Finding]:
 
 def _attached(sight: Sight) -> Iterator[Finding]:
     name = sight.place.instance
-    with closing(_Opened(sight.place)) as opened:
-        tables = opened.tables
+    with _opened(sight.place) as tables:
         yield from _found("ENI", lambda: _enis(sight, tables), name)
         yield from _found("host", lambda: _hosts(sight), name)
         if tables is not None:
             yield from _found("tables", lambda: _tables(sight, tables), name)
 
 
-class _Opened:
+@contextmanager
+def _opened(place: Place) -> Iterator[Tables | None]:
     """The tables of an instance, None if they are not there or not ours to read."""
-
-    def __init__(self, place: Place) -> None:
-        where = place.pins
-        self.tables: Tables | None = None
-        try:
-            self.tables = Tables.open(where) if where else None
-        except Exception:  # noqa: BLE001 - the instance's line says so
-            self.tables = None
-
-    def close(self) -> None:
-        if self.tables:
-            self.tables.close()
+    tables, where = None, place.pins
+    with suppress(Exception):  # the instance's line says so
+        tables = Tables.open(where) if where else None
+    try:
+        yield tables
+    finally:
+        if tables:
+            tables.close()
 
 
 def _enis(sight: Sight, tables: Tables | None) -> Iterator[Finding]:

@@ -148,6 +148,8 @@ def rp_filter(facts: UplinkFacts) -> Findings:
 def port(facts: UplinkFacts) -> Findings:
     """Somebody else on the UDP port gets nothing of what comes to the VTEP."""
     name = facts.device.name
+    if facts.device.link is None:
+        return
     if facts.users:
         told = f"{' and '.join(facts.users)} has UDP port {facts.port} too, and gets nothing there"
         yield warning("UDP port", name, f"{told}; another one is to be the same on every host",

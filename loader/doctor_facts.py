@@ -155,11 +155,15 @@ class UplinkFacts:
 
 @dataclass(frozen=True, slots=True)
 class EniFacts:
-    """An ENI of this host; `known` is True if the datapath may redirect to its device."""
+    """An ENI of this host; `known` is True if the datapath may redirect to its device.
+
+    `xdp` is True if there is a program for ENIs whose hook is xdp.
+    """
 
     eni: Eni
     device: Device
     known: bool = True
+    xdp: bool = True
     again: str = ""
 
 

@@ -8,7 +8,7 @@ doctor.py does that.
 from cipu_xdp.loader.doctor_devices import Findings
 from cipu_xdp.loader.doctor_facts import EniFacts, Reach, TableFacts
 from cipu_xdp.loader.doctor_offloads import target, unchecked
-from cipu_xdp.loader.findings import OK, Finding, wrong
+from cipu_xdp.loader.findings import OK, Finding, warning, wrong
 
 
 def eni(facts: EniFacts) -> Findings:
@@ -23,7 +23,10 @@ def eni(facts: EniFacts) -> Findings:
         yield wrong("ENI", name, f"its device {one.name} is down", f"ip link set {one.name} up")
     for obstacle in one.obstacles:
         yield wrong("ENI", name, f"on its device {one.name} {obstacle.why}", obstacle.mend)
-    if facts.eni.hook == "xdp":
+    if facts.eni.hook == "xdp" and not facts.xdp:
+        told = "its hook is xdp, and no uplink has XDP that redirects to it: TC does the work"
+        yield warning("ENI", name, told, f"cipu-xdp eni set {name} --hook tc")
+    elif facts.eni.hook == "xdp":
         yield from (found for found in target(one.name, name, one) if found.state != OK)
         if one.peer:
             yield from unchecked(name, one)
@@ -41,7 +44,7 @@ def _hooks(facts: EniFacts) -> Findings:
 
 
 def _expected(facts: EniFacts) -> set[str]:
-    return {"tc ingress"} | ({"xdp"} if facts.eni.hook == "xdp" else set())
+    return {"tc ingress"} | ({"xdp"} if facts.eni.hook == "xdp" and facts.xdp else set())
 
 
 def host(facts: Reach) -> Findings:

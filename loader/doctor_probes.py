@@ -65,10 +65,11 @@ def _programs() -> None:
 def _is_compiled() -> bool:
     info = libbpf.ProgramInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
-    asked = "ask about a program"
     with _program("tc") as fd:
-        call = ("bpf_obj_get_info_by_fd", asked, fd)
-        libbpf.call(*call, ctypes.byref(info), ctypes.byref(size))
+        libbpf.call(
+            "bpf_obj_get_info_by_fd", "ask about a program", fd, ctypes.byref(info),
+            ctypes.byref(size),
+        )  # fmt: skip
     return bool(info.lengths[0])
 
 
@@ -149,8 +150,8 @@ def _elsewhere(action: Callable[[], None]) -> None:
             if libc.unshare(CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "no network namespace can be made")
             action()
-        except (CipuError, OSError) as error:
-            os.write(writer, str(getattr(error, "why", error)).encode())
+        except Exception as error:  # noqa: BLE001 - the parent tells, whatever it is
+            os.write(writer, (getattr(error, "why", "") or repr(error)).encode())
         finally:
             os._exit(0)
     os.close(writer)

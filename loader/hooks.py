@@ -48,7 +48,7 @@ class Hooks:
 
     def has_program(self, name: str) -> bool:
         """Is a program of that name kept?"""
-        return (self._pins / "programs" / name).exists()
+        return has_program(self._pins, name)
 
     # TC
 
@@ -157,6 +157,11 @@ class Hooks:
     def way(self, tried: str, ifindex: int, hint: str) -> Way:
         """What is not ours on a device, and may be in the way."""
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
+
+
+def has_program(pins: Path, name: str) -> bool:
+    """Does the instance of these pins keep a program of that name?"""
+    return (pins / "programs" / name).exists()
 
 
 def xdp_program(pins: Path, ifindex: int) -> int:

@@ -7,7 +7,7 @@ of it is judged in doctor_host.
 
 import platform
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +56,8 @@ def _compile() -> None:
     compiler.compiled("doctor.c", TEXT, source.cflags(), ["doctor"], {}, [])
 
 
-def _trouble(action: object) -> str:
+def _trouble(action: Callable[[], object]) -> str:
     try:
-        assert callable(action)
         action()
     except CipuError as error:
         lines = error.why.splitlines()

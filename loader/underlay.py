@@ -110,17 +110,19 @@ def _generic(family: int, command: int, attributes: bytes) -> Attributes:
     return next(said for _, said in netlink.ask(tried, family, request, 0, netlink.GENERIC))
 
 
-def namespace(number: bytes) -> Path | None:
-    """A path to the namespace that IFLA_LINK_NETNSID names; None if it cannot be found."""
+def namespaces() -> dict[bytes, Path]:
+    """Where the namespaces can be entered that IFLA_LINK_NETNSID may name here."""
+    found: dict[bytes, Path] = {}
     for path in netns.everywhere():
         with suppress(OSError, KernelRefused):
             fd = os.open(path, os.O_RDONLY)
             try:
-                if _nsid(fd) == number:
-                    return path
+                number = _nsid(fd)
             finally:
                 os.close(fd)
-    return None
+            if number is not None:
+                found.setdefault(number, path)
+    return found
 
 
 def _nsid(fd: int) -> bytes | None:

@@ -44,6 +44,12 @@ def test_a_fault_of_an_eni(facts: EniFacts, mend: str) -> None:
     assert (found.subject, found.state, found.mend) == ("web", "wrong", mend)
 
 
+def test_an_eni_whose_hook_no_uplink_redirects_to() -> None:
+    tc_only = replace(GOOD, programs=frozenset({"tc ingress"}), xdp=3)
+    (found,) = doctor_instance.eni(replace(REDIRECTED, device=tc_only, xdp=False))
+    assert (found.state, found.mend) == ("warning", "cipu-xdp eni set web --hook tc")
+
+
 def test_enis_that_are_as_they_should_be_say_nothing() -> None:
     tc_only = replace(TENANT, device=replace(TENANT.device, programs=frozenset({"tc ingress"})))
     for facts in (TENANT, REDIRECTED, tc_only):
