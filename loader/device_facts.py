@@ -46,6 +46,18 @@ def obstacles(
     return tuple(dict.fromkeys(way.obstacles(replace=replace, egress=egress)))
 
 
+class SeenDevices(Devices):
+    """Devices whose qdiscs were asked for once: the kernel only tells those of all."""
+
+    @cached_property
+    def _qdiscs(self) -> dict[int, str]:
+        return underlay.ingress_qdiscs()
+
+    def ingress_qdisc(self, ifindex: int) -> str:
+        """As it was when first asked for."""
+        return self._qdiscs.get(ifindex, "")
+
+
 @dataclass
 class Sight:
     """What is there to be looked at: one network namespace, and one instance in it."""
@@ -132,7 +144,7 @@ class Sight:
             vtep=uplink.vtep if uplink else None,
             uplink=uplink,
             hooked=self.record.uplinks.get(name) if self.record else None,
-            recorded=self.record is not None or self.place.pins is None,
+            recorded=self.record is not None or not self._is_somewhere(),
             vlans=tuple(sorted(self._vlans(one.link))),
             users=(*self._vxlan_devices(port), *_sockets(port)),
             rp_filter=_or(None, lambda: _rp_filter(name)) if family == 4 else None,
@@ -140,6 +152,10 @@ class Sight:
             shaped=any(limit.shape for limit in limit_rows.held(self.model)),
             port=port,
         )
+
+    def _is_somewhere(self) -> bool:
+        """Whether there is anything of the instance beside its store."""
+        return self.place.pins is not None or self.place.record_file.exists()
 
     def _vlans(self, link: Link | None) -> Iterator[str]:
         for name, seen in self.seen.items():

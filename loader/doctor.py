@@ -23,8 +23,7 @@ from cipu_xdp.loader import (
     pins,
     store_check,
 )
-from cipu_xdp.loader.device_facts import Sight
-from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.device_facts import SeenDevices, Sight
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.findings import Finding, ok, warning, wrong
 from cipu_xdp.loader.instance import Instance
@@ -50,7 +49,7 @@ def doctor(instance: Instance, iface: str | None) -> list[Answer]:
     """
     place = instance.place
     model, said = _stored(place)
-    with Devices() as devices:
+    with SeenDevices() as devices:
         sight = Sight(place, model or Model(), _record(place), devices)
         found = [*_host(sight), *said]
         for name in sight.uplinks() if iface is None else [iface]:

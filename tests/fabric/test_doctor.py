@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 
@@ -20,12 +21,16 @@ from faults import (
     LAB_PARTS,
     NAME,
     STORE,
+    Line,
+    another_layout,
     complaints,
     down,
     ip,
     lines,
     mend,
     our_filter_gone,
+    pins_gone,
+    record_damaged,
     row_gone,
 )
 from lab import run, wait_for
@@ -34,6 +39,15 @@ from cipu_xdp.loader import doctor_probes, host_facts, netns
 from cipu_xdp.loader.pins import Place
 
 pytestmark = pytest.mark.root
+
+
+def complaint(check: str, subject: str, state: str = "wrong") -> Line:
+    """The only line that is not ok."""
+    found = complaints()
+    assert [(one["check"], one["subject"], one["state"]) for one in found] == [
+        (check, subject, state)
+    ], found
+    return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +64,7 @@ def host() -> Iterator[Machine]:
                 yield host
         finally:
             Place(DEAD).clear()
+            shutil.rmtree(Place(DEAD).directory, ignore_errors=True)
             for name in LAB_PARTS:
                 run("ip", "netns", "delete", name, check=False)
 
@@ -69,20 +84,25 @@ def test_a_fault_is_one_line_and_its_mend_mends_it(
     host: Machine, fault: Callable[[], None], check: str, subject: str, state: str
 ) -> None:
     fault()
-    found = complaints()
-    assert [(one["check"], one["subject"], one["state"]) for one in found] == [
-        (check, subject, state)
-    ], found
-    (line,) = found
+    line = complaint(check, subject, state)
     assert line["found"]
     mend(line, **FILLED)
     assert complaints() == []
 
 
+def test_one_attach_heals_what_became_of_the_instance(host: Machine) -> None:
+    another_layout()
+    assert "detach --all && cipu-xdp" in complaint("instance", NAME)["mend"]
+    for broken in (pins_gone, record_damaged):
+        broken()
+        line = complaint("instance", NAME)
+    mend(line)
+    assert complaints() == []
+
+
 def test_one_attach_puts_back_what_was_taken(host: Machine) -> None:
     our_filter_gone()
-    (first,) = complaints()
-    assert (first["check"], first["subject"], first["state"]) == ("programs", UPLINK, "wrong")
+    first = complaint("programs", UPLINK, "wrong")
     assert "tc ingress" in first["found"]
     row_gone()
     (second,) = [one for one in complaints() if one != first]
@@ -131,13 +151,11 @@ def test_hosts_that_cannot_be_reached_are_named(host: Machine) -> None:
     far("near", OTHER, 50)
     assert complaints() == []
     ip("neigh", "replace", OTHER, "dev", UPLINK, "nud", "failed")
-    (line,) = complaints()
-    assert (line["check"], line["subject"]) == ("host", OTHER)
+    line = complaint("host", OTHER)
     mend(line)
     assert complaints() == []
     far("far", FAR, 51)
-    (line,) = complaints()
-    assert (line["check"], line["subject"]) == ("host", FAR)
+    line = complaint("host", FAR)
     mend(line)
     assert complaints() == []
     ip("route", "replace", FAR, "dev", "t1")
@@ -152,8 +170,7 @@ def test_hosts_that_cannot_be_reached_are_named(host: Machine) -> None:
 
 def test_a_tenants_device_that_goes_and_comes_back(host: Machine) -> None:
     ip("link", "delete", "t3")
-    (line,) = complaints()
-    assert (line["check"], line["subject"]) == ("ENI", ENI3)
+    line = complaint("ENI", ENI3)
     assert "gone" in line["found"]
     ip("link", "add", "t3", "type", "veth", "peer", "name", "eth0", "netns", f"{NAME}-t3")
     ip("link", "set", "t3", "up")
@@ -195,8 +212,7 @@ def test_xdp_on_veths_wants_far_ends_that_take_it(host: Machine) -> None:
         assert key not in {(one["check"], one["subject"]) for one in complaints()}
     assert complaints() == []
     host.do("attach", UPLINK, "--hook", "tc")
-    (line,) = complaints()
-    assert (line["check"], line["subject"], line["state"]) == ("ENI", ENI2, "warning")
+    line = complaint("ENI", ENI2, "warning")
     mend(line)
     assert complaints() == []
 
