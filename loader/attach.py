@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import abi, choice, links, policy_rows, rows
 from cipu_xdp.loader.devices import Devices
-from cipu_xdp.loader.errors import BadInput, KernelRefused
+from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.foreign import REPLACE_HINT
 from cipu_xdp.loader.hooks import Hooks
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cipu_xdp.loader.program import Programs
 
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
-REPLACE_HINT = "Remove it, or give --replace to have it removed."
 FREE_HINT = "Remove it from the device first."
 Progress = Callable[[str], None]
 
@@ -255,13 +255,3 @@ def clear(place: Place, record: Record, devices: Devices) -> None:
         for link in links.links().values():
             hooks.drop_all(link.ifindex)
     place.clear()
-
-
-def check_device(tried: str, iface: str, present: dict[str, Link]) -> Link:
-    """The device of that name. Raises BadInput if there is none or it is not Ethernet."""
-    link = present.get(iface)
-    if link is None:
-        raise BadInput(tried, f"there is no device {iface} here", "ip link shows what there is.")
-    if link.mac in ("", "00:00:00:00:00:00") or len(link.mac) != len("00:00:00:00:00:00"):
-        raise BadInput(tried, f"{iface} is not an Ethernet device", "Give one that has a MAC.")
-    return link

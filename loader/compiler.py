@@ -72,11 +72,18 @@ def compiled(
 
 
 def version() -> str:
-    """What the bytecode depends on beside text and flags; does not import bcc."""
+    """What the bytecode depends on beside text and flags; does not import bcc.
+
+    Raises:
+        KernelRefused: bcc is missing, or is another module of that name.
+    """
     found = find_spec("bcc")
     if found is None or found.origin is None:
-        raise _no_bcc()
-    return (Path(found.origin).parent / "version.py").read_text() + os.uname().release
+        raise _no_bcc("the Python module bcc is missing")
+    place = Path(found.origin).parent
+    if not (place / "libbcc.py").exists():
+        raise _no_bcc(f"the Python module bcc in {place} is another one of that name, not BCC's")
+    return (place / "version.py").read_text() + os.uname().release
 
 
 def _with_references(code: bytes, change: Any) -> bytes:
@@ -93,14 +100,14 @@ def _import_bcc() -> Any:
     try:
         from bcc import BPF
     except ImportError as error:
-        raise _no_bcc() from error
+        raise _no_bcc(f"the Python module bcc does not load ({error})") from error
     return BPF
 
 
-def _no_bcc() -> KernelRefused:
+def _no_bcc(why: str) -> KernelRefused:
     return KernelRefused(
         "compile the datapath",
-        "the Python module bcc is missing",
+        why,
         "Install it for the system's Python (Debian: apt install python3-bpfcc).",
     )
 

@@ -7,12 +7,30 @@ not ours comes here, is hooks.py's.
 
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cipu_xdp.loader import kernel
 from cipu_xdp.loader.devices import EGRESS, INGRESS, PRIORITY, Devices, Filter
 from cipu_xdp.loader.errors import ForeignInTheWay, KernelRefused
 from cipu_xdp.loader.undo import Undo
+
+REPLACE_HINT = "Remove it, or give --replace to have it removed."
+# What `ip link` calls the modes of XDP.
+SWITCHES = {kernel.XDP_NATIVE: "xdpdrv", kernel.XDP_GENERIC: "xdpgeneric"}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What is in the way: what it is, what to do ("": as the verb says), the command that does it.
+
+    The command takes nothing off that a BPF link holds. `replaceable`: --replace does it too.
+    """
+
+    why: str
+    hint: str
+    mend: str | None = None
+    replaceable: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,18 +52,22 @@ class Way:
         Raises:
             ForeignInTheWay: there is such a thing.
         """
-        self._check_qdisc()
-        foreign = kernel.tcx_programs(self.ifindex)
-        if foreign:
-            raise self._refusal(_described("TCX", foreign[0]), "Detach it by its owner.")
-        self._check_filters(INGRESS, replace)
-        if replace:
-            # Only an uplink replaces, and it needs egress too: what refuses there
-            # must do so before anything is removed here.
-            self._check_filters(EGRESS, replace)
-            return
-        for program in self._xdp():
-            raise self._refusal(_described("XDP", program))
+        # Only an uplink replaces, and it needs egress too: what refuses there must do so
+        # before anything is removed here.
+        for one in self.obstacles(replace=replace, egress=replace):
+            raise self._refusal(one)
+
+    def obstacles(self, *, replace: bool = False, egress: bool = False) -> Iterator[Obstacle]:
+        """What is to be refused, at egress too if that is needed; nothing is taken off."""
+        yield from self._qdisc()
+        for program in kernel.tcx_programs(self.ifindex)[:1]:
+            yield Obstacle(_described("TCX", program), "Detach it by its owner.")
+        yield from self._fixed_or_kept(INGRESS, replace)
+        if egress:
+            yield from self._fixed_or_kept(EGRESS, replace)
+        for program, mode in [] if replace else self._xdp().items():
+            mend = f"ip link set {self._device} {SWITCHES.get(mode, 'xdp')} off"
+            yield Obstacle(_described("XDP", program), "", mend, replaceable=True)
 
     def clear(self, undo: Undo) -> None:
         """Move aside what check found replaceable at XDP and TC ingress."""
@@ -65,31 +87,37 @@ class Way:
         Raises:
             ForeignInTheWay: as check.
         """
-        self._check_filters(EGRESS, replace)
+        for one in self._fixed_or_kept(EGRESS, replace):
+            raise self._refusal(one)
         for found in self._filters(EGRESS):
             self._remove_filter(EGRESS, found, undo)
 
-    def _refusal(self, why: str, hint: str = "") -> ForeignInTheWay:
-        return ForeignInTheWay(self.tried, why, hint or self.hint)
+    def _refusal(self, one: Obstacle) -> ForeignInTheWay:
+        return ForeignInTheWay(self.tried, one.why, one.hint or self.hint)
 
-    def _check_qdisc(self) -> None:
+    @property
+    def _device(self) -> str:
+        return socket.if_indextoname(self.ifindex)
+
+    def _qdisc(self) -> Iterator[Obstacle]:
         # Not removed even to replace: everything on it would go too, and never come back.
         kind = self.devices.ingress_qdisc(self.ifindex)
         if kind in ("", "clsact"):
             return
-        name = socket.if_indextoname(self.ifindex)
-        raise self._refusal(
-            f"the {kind} qdisc of {name} is in the way of the clsact that our programs hang on",
-            f"Remove it, with the filters on it: tc qdisc del dev {name} {kind}.",
-        )
+        why = f"the {kind} qdisc of {self._device} is in the way of the clsact that our programs"
+        mend = f"tc qdisc del dev {self._device} {kind}"
+        yield Obstacle(f"{why} hang on", f"Remove it, with the filters on it: {mend}.", mend)
 
-    def _check_filters(self, parent: int, replace: bool) -> None:
+    def _fixed_or_kept(self, parent: int, replace: bool) -> Iterator[Obstacle]:
+        side = "ingress" if parent == INGRESS else "egress"
         for found in self._filters(parent):
+            mend = f"tc filter del dev {self._device} {side} prio {found.priority}"
             if found.program and not replace:
-                raise self._refusal(_described("TC", found.program, found.name))
+                why = _described("TC", found.program, found.name)
+                yield Obstacle(why, "", mend, replaceable=True)
             if not found.program:
                 what = f"a TC {found.kind} filter at priority {found.priority}"
-                raise self._refusal(f"{what} is in the way")
+                yield Obstacle(f"{what} is in the way", "", mend)
 
     def _filters(self, parent: int) -> list[Filter]:
         found = [f for f in self.devices.filters(self.ifindex, parent) if not f.ours]

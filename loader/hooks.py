@@ -48,7 +48,7 @@ class Hooks:
 
     def has_program(self, name: str) -> bool:
         """Is a program of that name kept?"""
-        return (self._pins / "programs" / name).exists()
+        return has_program(self._pins, name)
 
     # TC
 
@@ -142,15 +142,7 @@ class Hooks:
 
     def xdp_program(self, ifindex: int) -> int:
         """The id of our program there, 0 for none."""
-        path = self._pins / "links" / str(ifindex)
-        if not path.exists():
-            return 0
-        link = kernel.open_pin(str(path))
-        try:
-            program, where = kernel.xdp_link(link)
-            return program if where == ifindex else 0
-        finally:
-            os.close(link)
+        return xdp_program(self._pins, ifindex)
 
     def drop_all(self, ifindex: int) -> None:
         """Take every hook of ours off a device; XDP first, for it relies on TC."""
@@ -165,6 +157,24 @@ class Hooks:
     def way(self, tried: str, ifindex: int, hint: str) -> Way:
         """What is not ours on a device, and may be in the way."""
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
+
+
+def has_program(pins: Path, name: str) -> bool:
+    """Does the instance of these pins keep a program of that name?"""
+    return (pins / "programs" / name).exists()
+
+
+def xdp_program(pins: Path, ifindex: int) -> int:
+    """The id of the XDP program that the instance of these pins has on a device, 0 for none."""
+    path = pins / "links" / str(ifindex)
+    if not path.exists():
+        return 0
+    link = kernel.open_pin(str(path))
+    try:
+        program, where = kernel.xdp_link(link)
+        return program if where == ifindex else 0
+    finally:
+        os.close(link)
 
 
 def _keep(place: Path, fds: Mapping[str, int], undo: Undo) -> None:

@@ -8,6 +8,7 @@ that was killed puts things right. What may change is decided by the verbs.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import netns, pins, session_ends
@@ -30,15 +31,20 @@ class Instance:
 
     def __init__(self, name: str) -> None:
         self.place = pins.Place(name)
+        # The namespace that was gone into, None if this is it.
+        self.elsewhere: Path | None = None
         self._inside = contextlib.ExitStack()
 
     def enter(self) -> None:
         """Go into the network namespace in which the instance is attached, if it is."""
-        record = self.place.record()
+        record = None
+        with contextlib.suppress(BadInput):  # said by who needs it
+            record = self.place.record()
         if record and record.netns != netns.identity():
             path = netns.find(record.netns)
             if path:
                 self._inside.enter_context(netns.entered(path))
+                self.elsewhere = path
 
     def leave(self) -> None:
         """Come back."""

@@ -12,10 +12,9 @@ from ipaddress import ip_interface
 
 from cipu_xdp.loader import lab_rules, parse, topology
 from cipu_xdp.loader.lab_plan import UPLINK, Fabric, HostPart, Plan, Tenant, name_of
+from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.records import Eni, Model, Uplink
 
-# VXLAN's cost in bytes of underlay MTU: outer IP, UDP 8, VXLAN 8, inner Ethernet 14.
-OVERHEAD = {4: 50, 6: 70}
 MIN_IPV6_MTU = 1280  # RFC 8200, 5
 
 

@@ -47,6 +47,27 @@ def find(number: int) -> Path | None:
     return next((place for place in places if identity(place) == number), None)
 
 
+def inside(path: str | Path, command: str) -> str:
+    """A shell command as it is written to be run in the namespace at `path`, or "" for this one."""
+    if not str(path):
+        return command
+    where = Path(path)
+    enter = f"ip netns exec {where.name}" if where.parent == NAMED else f"nsenter --net={where}"
+    return f"{enter} {command}"
+
+
+def everywhere() -> Iterator[Path]:
+    """Where each namespace that can be looked at can be entered, once; named ones first."""
+    seen = set()
+    named = sorted(NAMED.iterdir()) if NAMED.is_dir() else []
+    for path in (*named, *Path("/proc").glob("[0-9]*/ns/net")):
+        with contextlib.suppress(OSError):
+            number = identity(path)
+            if number not in seen:
+                seen.add(number)
+                yield path
+
+
 @contextlib.contextmanager
 def entered(namespace: str | Path) -> Iterator[None]:
     """Move the calling thread into a network namespace, by name or path, and back again.

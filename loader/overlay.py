@@ -169,3 +169,14 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
         from cipu_xdp.loader import status
 
         return status.status(self._instance.place, self._instance.model())
+
+    def doctor(self, iface: str | None = None) -> list[Answer]:
+        """What is wrong with this host and a device, or (None) all that is attached.
+
+        Returns:
+            One object a line, of the keys check, subject, state ("ok", "warning" or
+            "wrong"), found and mend: the command that mends it, or None.
+        """
+        from cipu_xdp.loader import doctor
+
+        return doctor.doctor(self._instance, iface)

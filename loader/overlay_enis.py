@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from cipu_xdp.loader import links, show
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.findings import require
 from cipu_xdp.loader.overlay_base import Answer, Verbs
+from cipu_xdp.loader.presence import present
 from cipu_xdp.loader.records import Model
 
 if TYPE_CHECKING:
@@ -95,10 +97,8 @@ class EniVerbs(Verbs):
 
 def check_dev(tried: str, attachment: "Attachment", dev: str | None, hook: str | None) -> None:
     """A device must be there and Ethernet; XDP on it needs an uplink that takes redirects."""
-    from cipu_xdp.loader.attach import check_device
-
     if dev is not None:
-        check_device(tried, dev, attachment.links)
+        require(tried, present(dev, attachment.links.get(dev)))
     if hook == "xdp" and not attachment.hooks.has_program("tenant_xdp"):
         raise BadInput(
             tried,

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cipu_xdp.loader import netns
@@ -83,13 +83,19 @@ class Place:
         return root / self.instance if root and (root / self.instance).is_dir() else None
 
     def record(self) -> Record | None:
-        """What is attached, None if nothing is."""
+        """What is attached, None if nothing is. Raises BadInput if the record is damaged."""
         try:
             data = json.loads(self.record_file.read_text())
+            data["uplinks"] = {name: Hooked(**hooked) for name, hooked in data["uplinks"].items()}
+            known = {one.name for one in fields(Record)}
+            # A newer version may have written more.
+            return Record(**{name: value for name, value in data.items() if name in known})
         except FileNotFoundError:
             return None
-        data["uplinks"] = {name: Hooked(**hooked) for name, hooked in data["uplinks"].items()}
-        return Record(**data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            hint = "Remove it, and attach again."
+            why = f"it is damaged ({error})"
+            raise BadInput(f"read the record {self.record_file}", why, hint) from error
 
     def keep(self, record: Record) -> None:
         """Write the record, whole or not at all."""
@@ -122,6 +128,12 @@ def instances() -> list[str]:
     return sorted(path.stem for path in RUN.glob("*.json"))
 
 
+def pinned() -> list[str] | None:
+    """Every instance that has pins, None if there is no mount for them."""
+    root = _mounted()
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root else None
+
+
 def known_instances() -> list[str]:
     """Every instance that is attached or has a store."""
     stored = {path.parent.name for path in STATE.glob("*/store.db")}
@@ -132,9 +144,10 @@ def instance_here() -> str:
     """The instance a command means that names none."""
     here = netns.identity()
     for name in instances():
-        record = Place(name).record()
-        if record and record.netns == here:
-            return name
+        with contextlib.suppress(BadInput):
+            record = Place(name).record()
+            if record and record.netns == here:
+                return name
     named = netns.name_of(here)
     return named if named and NAME.match(named) else "default"
 

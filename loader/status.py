@@ -10,6 +10,7 @@ from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions, sho
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.pins import Hooked, Place
 from cipu_xdp.loader.records import Model, Uplink
 from cipu_xdp.loader.tables import FILLED, WRITTEN
@@ -17,7 +18,6 @@ from cipu_xdp.loader.tables import FILLED, WRITTEN
 Answer = dict[str, Any]
 # Of a table that should have more rows none is read: it takes seconds (doctor does it).
 MOST_READ = 65536
-OVERHEAD = {4: 50, 6: 70}
 
 
 def status(place: Place, model: Model) -> Answer:

@@ -9,19 +9,18 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cipu_xdp.loader import attach, links, netns, pins
+from cipu_xdp.loader import attach, needs, netns, pins
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.doctor_devices import own_addresses
 from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.parse import trying, underlay_address
-from cipu_xdp.loader.records import Link, Model, Uplink
+from cipu_xdp.loader.records import Model, Uplink
 from cipu_xdp.loader.store import SqliteStore
 from cipu_xdp.loader.tables import checked_sizes
 from cipu_xdp.loader.undo import Undo
-
-LEAST_MTU = 1280 + 70
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ def attach_uplink(instance: Instance, wish: Wish) -> list[str]:
         _alone(instance)
         before = store.load()
         after = _with_sizes(instance, _with_uplink(before, wish), wish)
+        _require(instance, devices, wish)
         store.intend(wish.iface)
         with Undo() as undo:
             undo.step(store.commit, before, before, settle=[wish.iface])
@@ -95,33 +95,21 @@ def _alone(instance: Instance) -> None:
 
 def _with_uplink(before: Model, wish: Wish) -> Model:
     tried = f"attach {wish.iface}"
-    link = attach.check_device(tried, wish.iface, links.links())
-    if link.mtu < LEAST_MTU:
-        raise BadInput(
-            tried,
-            f"its MTU is {link.mtu}; tenants need {LEAST_MTU} at least",
-            f"ip link set {wish.iface} mtu 1600 leaves tenants the usual 1500.",
-        )
-    vtep = _vtep(tried, wish, link)
+    with trying(tried):
+        asked = underlay_address(wish.vtep) if wish.vtep else None
+    link = needs.require_uplink(tried, wish.iface, asked)
+    with trying(tried):
+        vtep = asked or underlay_address(own_addresses(link)[0])
     return models.set_uplink(
         before, Uplink(wish.iface, vtep, wish.vxlan_port, wish.hook, wish.xdp_mode)
     )
 
 
-def _vtep(tried: str, wish: Wish, link: Link) -> models.Address:
-    own = [network.ip for network in link.networks if not network.ip.is_link_local]
-    if not own:
-        raise BadInput(
-            tried,
-            "it has no address for the VTEP",
-            f"Give it one: ip address add ADDR/LEN dev {wish.iface}.",
-        )
-    with trying(tried):
-        vtep = underlay_address(wish.vtep or own[0])
-    if vtep not in own:
-        has = ", ".join(map(str, own))
-        raise BadInput(tried, f"{vtep} is not an address of it", f"It has {has}.")
-    return vtep
+def _require(instance: Instance, devices: Devices, wish: Wish) -> None:
+    """What is missing, or in the way, is said before anything changes."""
+    tried = f"attach {wish.iface}"
+    needs.require_host(tried)
+    needs.require_way(tried, wish.iface, instance.place, devices, replace=wish.replace)
 
 
 def _with_sizes(instance: Instance, model: Model, wish: Wish) -> Model:

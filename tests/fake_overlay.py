@@ -179,11 +179,20 @@ STATUS = {
         {"verdict": "SPOOFED", "action": "drop", "packets": 0, "bytes": 0, "meaning": "not its"},
     ],
 }
+DOCTOR = [
+    {"check": check, "subject": "eth0", "state": state, "found": found, "mend": mend}
+    for check, state, found, mend in (
+        ("link", "ok", "up", None),
+        ("MTU", "warning", "1500, which leaves tenants 1450", "ip link set eth0 mtu 1600"),
+        ("host", "wrong", "it does not answer", None),
+    )
+]
 ANSWERS: dict[str, object] = {
     "attach": UPLINK,
     "detach": UPLINK,
     "detach_all": ["eth0", "eth1"],
     "status": STATUS,
+    "doctor": DOCTOR,
     "vpc_list": [VPC],
     "subnet_list": [SUBNET],
     "eni_list": [LOCAL, REMOTE],

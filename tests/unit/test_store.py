@@ -2,7 +2,6 @@
 """The store: what is committed is there, whole, and nobody else can read it."""
 
 import gc
-import os
 import stat
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -228,7 +227,7 @@ def test_columns_are_as_the_schema_has_them(store: SqliteStore, name: str) -> No
 
 def test_who_lets_go_of_its_models_leaves_the_file_to_others(path: Path) -> None:
     def opened() -> list[str]:
-        links = (os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists())
+        links = (str(each.resolve()) for each in Path("/proc/self/fd").iterdir())
         return [link for link in links if str(path.parent) in link]
 
     gc.collect()

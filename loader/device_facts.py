@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts of devices for `doctor` and `attach`, and of who is reached by them.
+
+Reads and changes nothing. Judged in doctor_devices, doctor_offloads and
+doctor_instance.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from cipu_xdp.loader import abi, ethtool, hooks, limit_rows, links, netns, rows, underlay
+from cipu_xdp.loader.devices import PREFIX, Devices
+from cipu_xdp.loader.doctor_devices import attach_as
+from cipu_xdp.loader.doctor_facts import (
+    PORT,
+    Device,
+    EniFacts,
+    Peer,
+    Reach,
+    TableFacts,
+    UplinkFacts,
+)
+from cipu_xdp.loader.errors import CipuError
+from cipu_xdp.loader.foreign import Obstacle, Way
+from cipu_xdp.loader.pins import Place, Record
+from cipu_xdp.loader.records import Link, Model
+from cipu_xdp.loader.tables import WRITTEN, Tables
+
+SYSCTLS = Path("/proc/sys/net/ipv4/conf")
+SOCKETS = Path("/proc/thread-self/net")
+Value = TypeVar("Value")
+
+
+def obstacles(
+    devices: Devices, place: Place, ifindex: int, *, replace: bool, egress: bool
+) -> tuple[Obstacle, ...]:
+    """What of others is in the way of our programs on a device."""
+    pins = place.pins
+    own = hooks.xdp_program(pins, ifindex) if pins else 0
+    way = Way(devices, ifindex, own, "", "")
+    # A filter and the list it is in are two to the kernel, and one to a person.
+    return tuple(dict.fromkeys(way.obstacles(replace=replace, egress=egress)))
+
+
+class SeenDevices(Devices):
+    """Devices whose qdiscs were asked for once: the kernel only tells those of all."""
+
+    @cached_property
+    def _qdiscs(self) -> dict[int, str]:
+        return underlay.ingress_qdiscs()
+
+    def ingress_qdisc(self, ifindex: int) -> str:
+        """As it was when first asked for."""
+        return self._qdiscs.get(ifindex, "")
+
+
+@dataclass
+class Sight:
+    """What is there to be looked at: one network namespace, and one instance in it."""
+
+    place: Place
+    model: Model
+    record: Record | None
+    netlink: Devices
+
+    @cached_property
+    def links(self) -> dict[str, Link]:
+        """The devices, as rows know them."""
+        return links.links()
+
+    @cached_property
+    def seen(self) -> dict[str, underlay.Seen]:
+        """The devices, as a person who looks for a fault does."""
+        return underlay.devices()
+
+    @cached_property
+    def namespaces(self) -> dict[bytes, Path]:
+        """Where the far ends of veths are."""
+        return underlay.namespaces()
+
+    @property
+    def again(self) -> str:
+        """The command that attaches what is configured once more; "" if nothing is."""
+        return next((attach_as(one) for one in self.model.uplinks.values()), "")
+
+    def uplinks(self) -> list[str]:
+        """Every device that is configured or attached as an uplink."""
+        return sorted({*self.model.uplinks, *(self.record.uplinks if self.record else ())})
+
+    # Devices
+
+    def device(self, name: str, *, uplink: bool, xdp: bool) -> Device:
+        """A device with what hangs on it; more of an uplink, and of what XDP is on."""
+        link, seen = self.links.get(name), self.seen.get(name)
+        if link is None or seen is None:
+            return Device(name)
+        way = obstacles(self.netlink, self.place, link.ifindex, replace=False, egress=uplink)
+        return Device(
+            name,
+            link,
+            up=seen.up,
+            carrier=seen.carrier,
+            driver=_or("", lambda: ethtool.driver(name)) if uplink else "",
+            xdp=underlay.xdp_features(link.ifindex) if xdp else None,
+            offloads=_or(frozenset(), lambda: ethtool.offloads(name)) if uplink else frozenset(),
+            obstacles=way,
+            programs=frozenset(self._programs(link.ifindex)),
+            peer=self._peer(seen) if xdp and link.kind == "veth" else None,
+        )
+
+    def _programs(self, ifindex: int) -> Iterator[str]:
+        """Where ours are, each as it is found on the device itself."""
+        pins = self.place.pins
+        own = hooks.xdp_program(pins, ifindex) if pins else 0
+        if own and own in self.netlink.xdp_programs(ifindex):
+            yield "xdp"
+        for direction, parent in hooks.DIRECTIONS.items():
+            name = f"{PREFIX}{self.place.instance}:{direction}"
+            if any(one.name == name for one in self.netlink.filters(ifindex, parent)):
+                yield f"tc {direction}"
+
+    def _peer(self, seen: underlay.Seen) -> Peer | None:
+        said = _or(None, lambda: links.peer(seen.said))
+        if said is None:
+            return None
+        name, number = links.text(said[links.IFLA_IFNAME]), seen.said.get(links.IFLA_LINK_NETNSID)
+        if number is None:
+            return Peer(name, "", _or(None, lambda: ethtool.offloads(name)))
+        path = self.namespaces.get(number)
+        return Peer(name, str(path) if path else None, _or(None, lambda: _offloads_at(path, name)))
+
+    def uplink(self, name: str) -> UplinkFacts:
+        """A device as an uplink, or to be one."""
+        one, uplink = self.device(name, uplink=True, xdp=True), self.model.uplinks.get(name)
+        enis = self.model.enis.local()
+        family = uplink.vtep.version if uplink else 4
+        port = uplink.vxlan_port if uplink else PORT
+        return UplinkFacts(
+            one,
+            vtep=uplink.vtep if uplink else None,
+            uplink=uplink,
+            hooked=self.record.uplinks.get(name) if self.record else None,
+            recorded=self.record is not None or not self._is_somewhere(),
+            vlans=tuple(sorted(self._vlans(one.link))),
+            users=(*self._vxlan_devices(port), *_sockets(port)),
+            rp_filter=_or(None, lambda: _rp_filter(name)) if family == 4 else None,
+            redirected=self._redirects() and any(eni.hook == "xdp" for eni in enis),
+            shaped=any(limit.shape for limit in limit_rows.held(self.model)),
+            port=port,
+        )
+
+    def _is_somewhere(self) -> bool:
+        """Whether there is anything of the instance beside its store."""
+        return self.place.pins is not None or self.place.record_file.exists()
+
+    def _vlans(self, link: Link | None) -> Iterator[str]:
+        for name, seen in self.seen.items():
+            if link and seen.kind == "vlan" and seen.below == link.ifindex:
+                yield name
+
+    def _vxlan_devices(self, port: int) -> list[str]:
+        return sorted(f"the device {n}" for n, seen in self.seen.items() if seen.vxlan_port == port)
+
+    # What is attached
+
+    def enis(self, tables: Tables | None) -> Iterator[EniFacts]:
+        """Every ENI of this host; with no tables it is not asked whether they know its device."""
+        returned, xdp = self._returned(tables) if tables else set(), self._redirects()
+        for eni in self.model.enis.local():
+            if eni.dev:
+                one = self.device(eni.dev, uplink=False, xdp=eni.hook == "xdp")
+                yield EniFacts(eni, one, eni.dev not in returned, xdp, self.again)
+
+    def _redirects(self) -> bool:
+        """Whether there is XDP for ENIs whose hook that is."""
+        pins = self.place.pins
+        return pins is not None and hooks.has_program(pins, "tenant_xdp")
+
+    def _returned(self, tables: Tables) -> set[str]:
+        """Devices of ENIs that went away and came back: the kernel struck them out."""
+        known = tables["devices"].rows()
+        here = {eni.dev for eni in self.model.enis.local() if eni.dev in self.links}
+        return {dev for dev in here if dev and abi.u32(self.links[dev].ifindex) not in known}
+
+    def hosts(self) -> Iterator[Reach]:
+        """Every other host that the model knows."""
+        names = {seen.ifindex: name for name, seen in self.seen.items()}
+        silent = underlay.unanswered()
+        for host in sorted(self.model.hosts, key=lambda one: (one.version, one.packed)):
+            ours = [one for one in self.model.uplinks.values() if one.vtep.version == host.version]
+            uplinks, way = frozenset(one.iface for one in ours), underlay.way(host)
+            if way is None:
+                yield Reach(host, uplinks)
+            else:
+                failed = (way[0], way[1].packed) in silent
+                yield Reach(host, uplinks, names.get(way[0], ""), str(way[1]), failed)
+
+    def tables(self, tables: Tables) -> TableFacts:
+        """Which tables do not hold what follows from the model."""
+        gone = any(eni.dev and eni.dev not in self.links for eni in self.model.enis.local())
+        if gone or self._returned(tables):
+            # They name devices by numbers of before: the ENI's line says so.
+            return TableFacts(self.place.instance)
+        wanted = rows.rows(self.model, self.links)
+        astray = tuple(name for name in WRITTEN if not tables.holds(name, wanted[name]))
+        return TableFacts(self.place.instance, astray, self.again)
+
+
+def _or(otherwise: Value, action: Callable[[], Value]) -> Value:
+    """What it gives, or `otherwise` if the kernel does not tell."""
+    with suppress(CipuError, OSError, ValueError):
+        return action()
+    return otherwise
+
+
+def _rp_filter(name: str) -> int:
+    # The kernel goes by the greater one.
+    return max(int((SYSCTLS / one / "rp_filter").read_text()) for one in ("all", name))
+
+
+def _offloads_at(path: Path | None, name: str) -> frozenset[str] | None:
+    if path is None:
+        return None
+    with netns.entered(path):
+        return ethtool.offloads(name)
+
+
+def _sockets(port: int) -> Iterator[str]:
+    """Sockets of processes on a UDP port; the kernel's own have no inode."""
+    for table in ("udp", "udp6"):
+        for line in (SOCKETS / table).read_text().splitlines()[1:]:
+            words = line.split()
+            if int(words[1].rpartition(":")[2], 16) == port and words[9] != "0":
+                yield _owner(words[9])
+
+
+def _owner(inode: str) -> str:
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if str(link.readlink()) == f"socket:[{inode}]":
+                process = link.parents[1]
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return "a socket"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store read from its first page to its last, and nothing written: not even what SQLite leaves.
+
+`store` opens it for work, which makes it, takes over older ones and keeps files
+beside it.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from cipu_xdp.loader.enis import Enis
+from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.schema import APPLICATION_ID, READ_WHOLE, SCHEMA, UPGRADES, model_of
+from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUPS, joined
+
+
+def examined(path: Path) -> Model | None:
+    """The state in it; None if it is an older version's, which the next change takes over.
+
+    Raises:
+        BadInput: it is damaged, newer than this version, or not a store.
+    """
+    tried = f"examine the store {path}"
+    try:
+        with closing(sqlite3.connect(_address(path), uri=True, timeout=1)) as file:
+            said = [line for (line,) in file.execute("PRAGMA quick_check")]
+            if said != ["ok"]:
+                raise BadInput(tried, f"it is damaged ({said[0]})", "Put a copy back.")
+            (application,) = file.execute("PRAGMA application_id").fetchone()
+            (version,) = file.execute("PRAGMA user_version").fetchone()
+            if application != APPLICATION_ID or version > SCHEMA:
+                raise BadInput(tried, "it is another program's, or a newer version's", "Move it.")
+            if version in UPGRADES:
+                return None
+            rows = [file.execute(each.select) for each in (ENIS, ADDRESSES, GROUPS)]
+            whole = {each.name: file.execute(each.select).fetchall() for each in READ_WHOLE}
+            return model_of(whole, Enis(joined(*rows)))
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
+        raise BadInput(tried, f"it is damaged ({error})", "Put a copy back.") from error
+
+
+def _address(path: Path) -> str:
+    # Who opens a store that nobody has open would leave a -wal and a -shm behind, though he
+    # reads only; unless he is told that nobody writes.
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
