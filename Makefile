@@ -25,12 +25,14 @@ RECORDS     := /run/cipu-xdp
 # A line of the launcher: what has it was put there by `make install`.
 MARK        := Put here by make install of cipu-xdp
 
+UNIT := $(DESTDIR)$(PREFIX)/lib/systemd/system/cipu-xdp.service
+
 SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy \
-	bench-limits install uninstall clean distclean packages packages-dev
+	bench-limits install install-service uninstall uninstall-service clean distclean packages packages-dev
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -40,6 +42,13 @@ missing=$$(for package in $(1); do \
 if [ -n "$$missing" ]; then \
 	$(SUDO) $(APT) update; \
 	$(SUDO) $(APT) -y install --no-install-recommends $$missing; \
+fi
+endef
+
+# $(call systemd,VERB): tell a systemd that runs here.
+define systemd
+if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	systemctl daemon-reload; systemctl -q $(1) cipu-xdp.service; \
 fi
 endef
 
@@ -99,6 +108,16 @@ install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DE
 	@chmod 644 $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
 	@printf 'installed %s\n' $(INSTALLED)
 
+install-service: install ## have systemd bring back at boot what was attached
+	@install -d $(dir $(UNIT))
+	@sed 's|^ExecStart=[^ ]*|ExecStart=$(PREFIX)/bin/cipu-xdp|' cli/systemd/cipu-xdp.service > $(UNIT)
+	@chmod 644 $(UNIT)
+	@$(call systemd,enable)
+	@printf 'installed %s\n' $(UNIT)
+
+uninstall-service: ## take that off again; what is attached stays
+	@if [ -e $(UNIT) ]; then $(call systemd,disable); rm -fv $(UNIT); fi
+
 uninstall: ## take off what install put there; refuses while something is attached
 	@attached=$$(for file in $(RECORDS)/*.json; do \
 		if [ -e "$$file" ]; then basename "$$file" .json; fi; done); \
@@ -108,6 +127,7 @@ uninstall: ## take off what install put there; refuses while something is attach
 		exit 1; \
 	fi >&2
 	@$(ours)
+	@if [ -e $(UNIT) ]; then echo "First run make uninstall-service." >&2; exit 1; fi
 	@rm -fv $(INSTALLED)
 	@rm -rf $(DESTDIR)/var/cache/cipu-xdp
 

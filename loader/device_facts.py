@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cipu_xdp.loader import abi, ethtool, hooks, limit_rows, links, netns, rows, underlay
-from cipu_xdp.loader.devices import PREFIX, Devices
+from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.doctor_facts import (
     PORT,
@@ -119,8 +119,8 @@ class Sight:
         if own and own in self.netlink.xdp_programs(ifindex):
             yield "xdp"
         for direction, parent in hooks.DIRECTIONS.items():
-            name = f"{PREFIX}{self.place.instance}:{direction}"
-            if any(one.name == name for one in self.netlink.filters(ifindex, parent)):
+            filters = self.netlink.filters(ifindex, parent)
+            if any(one.of(self.place.instance, direction) for one in filters):
                 yield f"tc {direction}"
 
     def _peer(self, seen: underlay.Seen) -> Peer | None:

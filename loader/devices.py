@@ -23,6 +23,8 @@ INGRESS_QDISC = 0xFFFFFFF1
 PRIORITY, HANDLE = 1, 1
 TCA_BPF_ID = 11
 PREFIX = "cipu-xdp:"
+# At the end of a filter's name: the qdisc that it hangs on came with it.
+BROUGHT = "+clsact"
 XDP_MODES = {
     "IFLA_XDP_DRV_PROG_ID": XDP_NATIVE,
     "IFLA_XDP_SKB_PROG_ID": XDP_GENERIC,
@@ -44,6 +46,10 @@ class Filter:
     @property
     def ours(self) -> bool:
         return self.name.startswith(PREFIX)
+
+    def of(self, instance: str, direction: str) -> bool:
+        """Whether it is an instance's, for "ingress" or "egress"."""
+        return self.name.removesuffix(BROUGHT) == f"{PREFIX}{instance}:{direction}"
 
 
 class Devices:

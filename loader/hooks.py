@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cipu_xdp.loader import kernel
-from cipu_xdp.loader.devices import EGRESS, INGRESS, PREFIX, Devices
+from cipu_xdp.loader.devices import BROUGHT, EGRESS, INGRESS, Devices, Filter
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import Way
 from cipu_xdp.loader.pins import Place, Record
@@ -57,7 +57,7 @@ class Hooks:
         parent = DIRECTIONS[direction]
         self._need_clsact(ifindex, undo)
         before = [f for f in self._devices.filters(ifindex, parent) if f.ours]
-        name = self._name(direction)
+        name = self._name(ifindex, direction)
         if before:
             old = undo.hold(kernel.open_program(before[0].program))
             undo.step(self._devices.put_filter, ifindex, parent, old, name)
@@ -67,21 +67,31 @@ class Hooks:
 
     def drop_tc(self, ifindex: int, direction: str) -> None:
         """Take our program off; nobody else's."""
-        parent = DIRECTIONS[direction]
-        for found in self._devices.filters(ifindex, parent):
-            if found.name == PREFIX + self._name(direction):
-                self._devices.remove_filter(ifindex, parent, found)
+        for found in self._own(ifindex, direction):
+            self._devices.remove_filter(ifindex, DIRECTIONS[direction], found)
 
     def tc_program(self, ifindex: int, direction: str) -> int:
         """The id of our program there, 0 for none."""
-        found = self._devices.filters(ifindex, DIRECTIONS[direction])
-        return next((f.program for f in found if f.name == PREFIX + self._name(direction)), 0)
+        return next((found.program for found in self._own(ifindex, direction)), 0)
 
-    def _name(self, direction: str) -> str:
-        return f"{self._place.instance}:{direction}"
+    def _own(self, ifindex: int, direction: str) -> list[Filter]:
+        filters = self._devices.filters(ifindex, DIRECTIONS[direction])
+        return [found for found in filters if found.of(self._place.instance, direction)]
+
+    def _name(self, ifindex: int, direction: str) -> str:
+        brought = BROUGHT if ifindex in self._record.clsact else ""
+        return f"{self._place.instance}:{direction}{brought}"
+
+    def _remember_clsact(self, ifindex: int) -> None:
+        """A record that was lost is no reason to leave a qdisc behind: the filters know of it."""
+        own = [found for direction in DIRECTIONS for found in self._own(ifindex, direction)]
+        if ifindex not in self._record.clsact and any(f.name.endswith(BROUGHT) for f in own):
+            self._record.clsact.append(ifindex)
+            self._place.keep(self._record)
 
     def _need_clsact(self, ifindex: int, undo: Undo) -> None:
         if self._devices.has_clsact(ifindex):
+            self._remember_clsact(ifindex)
             return
         # Noted first: a qdisc that we cannot tell from a foreign one would stay for ever.
         if ifindex not in self._record.clsact:
@@ -147,6 +157,7 @@ class Hooks:
     def drop_all(self, ifindex: int) -> None:
         """Take every hook of ours off a device; XDP first, for it relies on TC."""
         self.drop_xdp(ifindex)
+        self._remember_clsact(ifindex)
         for direction in DIRECTIONS:
             self.drop_tc(ifindex, direction)
         self.drop_clsact(ifindex)

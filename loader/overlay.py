@@ -98,6 +98,12 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
 
         return uplinks.detach_all(self._instance)
 
+    def restore(self, *, progress: Callable[[str], None] = lambda _: None) -> Answer:
+        """Bring back from the store every uplink that is not in place (restore.restore)."""
+        from cipu_xdp.loader import restore
+
+        return restore.restore(self._instance, progress)
+
     # What tenants have
 
     def vpc_create(self, name: str, vni: int) -> Answer:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -73,3 +74,24 @@ def test_uninstall_refuses_while_an_instance_is_attached_and_names_it(tmp_path: 
     done = make(*words)
     assert done.returncode != 0
     assert "still attached: blue red\n" in done.stderr
+
+
+def test_the_service_is_installed_and_removed_by_targets_of_its_own(tmp_path: Path) -> None:
+    unit = "opt/it/lib/systemd/system/cipu-xdp.service"
+    words = (f"DESTDIR={tmp_path}", "PREFIX=/opt/it")
+    done = make("install-service", *words)
+    assert done.returncode == 0, done.stderr
+    told = configparser.ConfigParser(strict=False, interpolation=None)
+    told.optionxform = str  # type: ignore[assignment,method-assign]
+    told.read(tmp_path / unit)
+    assert told["Service"]["ExecStart"] == "/opt/it/bin/cipu-xdp restore"
+    assert told["Service"]["Type"] == "oneshot"
+    assert "network-online.target" in told["Unit"]["After"]
+    refused = make("uninstall", *words)
+    assert refused.returncode != 0
+    assert "make uninstall-service" in refused.stderr
+    for _ in range(2):
+        assert make("uninstall-service", *words).returncode == 0
+    assert unit not in files(tmp_path)
+    assert make("uninstall", *words).returncode == 0
+    assert files(tmp_path) == set()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bringing back what the store says there should be: after a reboot, a lost bpffs, a lost record.
+
+Each uplink is attached as it was asked for once; what is in place stays as it
+is. One that cannot be is no reason not to bring back the others.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cipu_xdp.loader import status, uplinks
+from cipu_xdp.loader.errors import CipuError
+from cipu_xdp.loader.instance import Instance
+from cipu_xdp.loader.records import Uplink
+
+Answer = dict[str, Any]
+
+
+def restore(instance: Instance, progress: Callable[[str], None]) -> Answer:
+    """Bring back every uplink of the store, with all rows and the hooks of ENIs.
+
+    Returns:
+        the instance's name, and of each uplink "iface", "state" ("in place",
+        "restored" or "failed"), and if it failed the "error" as a dictionary.
+    """
+    in_place = _in_place(instance)
+    answers: list[Answer] = []
+    for iface, uplink in sorted(instance.model().uplinks.items()):
+        if iface in in_place:
+            answers.append({"iface": iface, "state": "in place", "error": None})
+        else:
+            answers.append({"iface": iface} | _restored(instance, uplink, progress))
+    if in_place:
+        _bring_in_line(instance)
+    return {"instance": instance.place.instance, "uplinks": answers}
+
+
+def _in_place(instance: Instance) -> set[str]:
+    """Uplinks whose hooks are all there, if the instance is whole but for its rows."""
+    try:
+        found = status.status(instance.place, instance.model())
+    except CipuError:
+        # Whatever it is: to attach mends it, or says why not.
+        return set()
+    return {uplink["iface"] for uplink in found["uplinks"] if uplink["ok"]}
+
+
+def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None]) -> Answer:
+    wish = uplinks.Wish(
+        uplink.iface, str(uplink.vtep), uplink.vxlan_port, uplink.hook, uplink.xdp_mode,
+        replace=False, progress=progress,
+    )  # fmt: skip
+    try:
+        uplinks.attach_uplink(instance, wish)
+    except CipuError as error:
+        return {"state": "failed", "error": error.as_dict()}
+    return {"state": "restored", "error": None}
+
+
+def _bring_in_line(instance: Instance) -> None:
+    """Rows, and hooks of devices that came back, where nothing had to be attached."""
+    with instance.changing() as (store, attachment):
+        model = store.load()
+        attachment.write(model)
+        attachment.restore_tenants(model, attachment.unhooked(model))
+        attachment.note_written(attachment.state(model, store.revision()))

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was lost is brought back from the store: pins, records, hooks, rows, limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from command import TENANTS, UPLINK, VTEP, Machine, machine
+from killed import SIGKILL, points, start
+from lab import run
+
+from cipu_xdp.loader.pins import BPFFS, Place
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+KILLS = 3
+SECOND = "up1"
+
+
+@pytest.fixture(name="machine_", scope="module")
+def machine_fixture() -> Iterator[Machine]:
+    with machine("cx-restore") as host:
+        host.attach_small()
+        host.add_vpcs()
+        host.do("limit", "set", "eni-t1", "egress", "--rate", "1gbit")
+        yield host
+
+
+@pytest.fixture(name="host")
+def host_fixture(machine_: Machine) -> Machine:
+    """Attached, with its VPCs: what was detached keeps them."""
+    if not machine_.do("status")["attached"]:
+        machine_.attach_small()
+    return machine_
+
+
+def hooks(host: Machine) -> dict[str, Any]:
+    """The programs on every device, and what the tables are like."""
+    status = host.do("status")
+    return {
+        "programs": host.programs(),
+        "in_line": [table["name"] for table in status["tables"] if table["in_line"] is False],
+        "ok": [uplink["ok"] for uplink in status["uplinks"]],
+    }
+
+
+def assert_works(host: Machine) -> None:
+    found = hooks(host)
+    assert found["ok"] == [True]
+    assert found["in_line"] == []
+    assert host.ping("t1", "10.0.0.12")
+    assert not host.ping("t3", "10.0.0.12")
+    assert [limit["rate_bps"] for limit in host.do("limit", "list")] == [10**9]
+
+
+def lose_pins(host: Machine) -> None:
+    """As if the bpffs were gone: what hangs on devices by TC stays, links go."""
+    shutil.rmtree(BPFFS / host.name)
+
+
+def lose_record(host: Machine) -> None:
+    Place(host.name).record_file.unlink()
+
+
+def lose_both(host: Machine) -> None:
+    lose_pins(host)
+    lose_record(host)
+
+
+def reboot(host: Machine) -> None:
+    """The devices are others of the same names; nothing of ours is in the kernel."""
+    Place(host.name).clear()
+    for device in (UPLINK, *TENANTS):
+        renew(host, device)
+    run("ip", "address", "add", f"{VTEP}/24", "dev", UPLINK, netns=host.name)
+
+
+def renew(host: Machine, device: str) -> None:
+    """Another device of the same name; its far end has the addresses of the one before."""
+    far = f"{host.name}-{'out' if device == UPLINK else device}"
+    mtu = 1600 if device == UPLINK else 1500
+    (told,) = json.loads(run("ip", "-j", "-4", "address", "show", "eth0", netns=far))
+    mac = run("cat", "/sys/class/net/eth0/address", netns=far).strip()
+    run("ip", "link", "del", device, netns=host.name)
+    run("ip", "link", "add", device, "mtu", mtu, "type", "veth",
+        "peer", "name", "eth0", "mtu", mtu, "netns", far, netns=host.name)  # fmt: skip
+    run("ip", "link", "set", "eth0", "address", mac, "up", netns=far)
+    for each in told["addr_info"]:
+        address = f"{each['local']}/{each['prefixlen']}"
+        run("ip", "address", "add", address, "dev", "eth0", netns=far)
+    run("ip", "link", "set", device, "up", netns=host.name)
+
+
+@pytest.mark.parametrize("lose", [lose_pins, lose_record, lose_both, reboot])
+def test_what_was_lost_comes_back(host: Machine, lose: Any) -> None:
+    enis = {eni["name"]: eni["number"] for eni in host.do("eni", "list")}
+    lose(host)
+    found = host.do("restore")
+    assert [(up["iface"], up["state"]) for up in found["uplinks"]] == [(UPLINK, "restored")]
+    assert_works(host)
+    assert {eni["name"]: eni["number"] for eni in host.do("eni", "list")} == enis
+
+
+def test_what_is_in_place_stays_as_it_is(host: Machine) -> None:
+    before = hooks(host)
+    found = host.do("restore")
+    assert [(up["iface"], up["state"]) for up in found["uplinks"]] == [(UPLINK, "in place")]
+    assert hooks(host) == before
+    # A device that came back, and rows that somebody else removed.
+    renew(host, "t2")
+    assert host.do("status")["enis"]["gone"] == ["eni-t2"]
+    host.do("restore")
+    assert host.do("status")["enis"]["gone"] == []
+    assert hooks(host)["in_line"] == []
+
+
+@pytest.mark.parametrize("lose", [lose_pins, lose_record, lose_both])
+def test_nothing_is_left_of_what_was_lost_and_brought_back(host: Machine, lose: Any) -> None:
+    lose(host)
+    host.do("restore")
+    host.do("detach", "--all")
+    host.assert_nothing_left()
+
+
+def test_one_uplink_that_is_not_there_keeps_no_other_from_coming_back(host: Machine) -> None:
+    run("ip", "link", "add", SECOND, "mtu", 1600, "type", "veth", "peer", "name", "eth1",
+        "netns", f"{host.name}-out", netns=host.name)  # fmt: skip
+    run("ip", "link", "set", SECOND, "up", netns=host.name)
+    run("ip", "address", "add", "203.0.113.1/24", "dev", SECOND, netns=host.name)
+    host.do("attach", SECOND, "--hook", "tc")
+    Place(host.name).clear()
+    run("ip", "link", "del", SECOND, netns=host.name)
+    done = host.command("restore")
+    assert done.code == 2, done.said
+    found = host.command("status").answer
+    assert {up["iface"]: up["ok"] for up in found["uplinks"]} == {UPLINK: True, SECOND: False}
+    assert host.ping("t1", "10.0.0.12")
+    host.do("detach", SECOND)
+
+
+def test_what_was_detached_is_not_brought_back(host: Machine) -> None:
+    host.do("detach", "--all")
+    assert host.do("restore")["uplinks"] == []
+    host.assert_nothing_left()
+
+
+def test_killed_anywhere_the_next_restore_brings_all_back(host: Machine) -> None:
+    Place(host.name).clear()
+    calls_at = points(host.name, KILLS, "restore")
+    for calls in calls_at:
+        host.do("restore")
+        lose_both(host)
+        done = start(host.name, calls, "restore")
+        assert done.returncode in (0, SIGKILL), done.stderr
+        assert not host.ping("t3", "10.0.0.12"), f"open after {calls} calls"
+        host.do("restore")
+        assert_works(host)
