@@ -25,7 +25,7 @@ from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused
 PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
 NOUNS = (
-    "attach", "detach", "restore", "status", "doctor",
+    "attach", "detach", "restore", "upgrade", "status", "doctor",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
     "apply", "export", "lab", "completion",
 )  # fmt: skip

@@ -123,7 +123,7 @@ def _xdp_links() -> None:
 def _hang(program: int) -> None:
     with _program("xdp") as other:
         link = kernel.create_xdp_link(program, LOOPBACK, kernel.XDP_GENERIC)
-        kernel.update_link(link, other)
+        kernel.update_link(link, other, program)
         kernel.detach_link(link)
         os.close(link)
 

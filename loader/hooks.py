@@ -46,6 +46,16 @@ class Hooks:
         """The file descriptor of a kept program."""
         return kernel.open_pin(str(self._pins / "programs" / name))
 
+    def kept_tags(self, ifindex: int) -> dict[str, str]:
+        """The digests of what is kept for tenants, and for an uplink, by name: also of arrays."""
+        tags = {}
+        for place in (self._pins / "programs", self._pins / "uplinks" / str(ifindex)):
+            for path in place.iterdir() if place.is_dir() else ():
+                fd = kernel.open_pin(str(path))
+                tags[path.name] = kernel.program_info(fd).tag
+                os.close(fd)
+        return tags
+
     def has_program(self, name: str) -> bool:
         """Is a program of that name kept?"""
         return has_program(self._pins, name)
@@ -118,8 +128,8 @@ class Hooks:
         program = self.xdp_program(ifindex)
         if program:
             old = undo.hold(kernel.open_program(program))
-            undo.step(self._replace_xdp, path, old)
-            self._replace_xdp(path, fd)
+            undo.step(self._replace_xdp, path, old, fd)
+            self._replace_xdp(path, fd, old)
             return
         with suppress(FileNotFoundError):
             path.unlink()  # its device is gone
@@ -130,10 +140,10 @@ class Hooks:
             os.close(link)
         undo.step(self.drop_xdp, ifindex)
 
-    def _replace_xdp(self, path: Path, fd: int) -> None:
+    def _replace_xdp(self, path: Path, fd: int, expected: int) -> None:
         link = kernel.open_pin(str(path))
         try:
-            kernel.update_link(link, fd)
+            kernel.update_link(link, fd, expected)
         finally:
             os.close(link)
 

@@ -16,6 +16,8 @@ from cipu_xdp.loader import libbpf
 from cipu_xdp.loader.errors import VerifierRefused
 from cipu_xdp.loader.libbpf import call, kernel_error, library
 
+# linux/bpf.h: BPF_F_REPLACE.
+F_REPLACE = 4
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
@@ -111,9 +113,14 @@ def create_xdp_link(program: int, ifindex: int, flags: int) -> int:
     )  # fmt: skip
 
 
-def update_link(link: int, program: int) -> None:
-    """Replace a link's program in place, without a gap."""
-    options = libbpf.UpdateOptions(sz=ctypes.sizeof(libbpf.UpdateOptions))
+def update_link(link: int, program: int, expected: int) -> None:
+    """Replace a link's program in place, without a gap.
+
+    Raises KernelRefused if it is not the `expected` one that is there.
+    """
+    options = libbpf.UpdateOptions(
+        sz=ctypes.sizeof(libbpf.UpdateOptions), flags=F_REPLACE, old_prog_fd=expected
+    )
     call("bpf_link_update", "replace the XDP program", link, program, ctypes.byref(options))
 
 

@@ -104,6 +104,18 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
 
         return restore.restore(self._instance, progress)
 
+    def upgrade(
+        self,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Answer:
+        """Replace the running programs by this version's, in place (upgrade.upgrade)."""
+        from cipu_xdp.loader import upgrade
+
+        return upgrade.upgrade(self._instance, dry_run=dry_run, force=force, progress=progress)
+
     # What tenants have
 
     def vpc_create(self, name: str, vni: int) -> Answer:

@@ -27,9 +27,9 @@ class Programs:
     first program finds the next ones: whoever keeps the first keeps those.
     """
 
-    def __init__(self, fds: Mapping[str, int], code: Code) -> None:
-        self.fds = fds
-        self._code = code
+    def __init__(self, side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> None:
+        self.side, self._kinds, self._code = side, kinds, code
+        self.fds = _loaded(side, kinds, code, tables)
 
     def __del__(self) -> None:
         for fd in self.fds.values():
@@ -39,6 +39,14 @@ class Programs:
     def id(self, name: str) -> int:
         """The kernel's number of one of them."""
         return kernel.program_info(self.fds[name]).id
+
+    def tags(self) -> dict[str, str]:
+        """The digest of each program's instructions, by name."""
+        return {name: kernel.program_info(self.fds[name]).tag for name in self._kinds}
+
+    def beside(self, tables: Tables) -> "Programs":
+        """The same programs, loaded once more and working on other tables."""
+        return Programs(self.side, self._kinds, self._code, tables)
 
     def bytecode(self, name: str) -> bytes:
         """A program as the compiler made it, before the kernel's verifier has seen it."""
@@ -77,7 +85,7 @@ def _load(
 ) -> Programs:
     constants = {"SLOTS_ENTRIES": str(tables["slots"].capacity), **constants}
     flags = source.cflags() + [f"-D{key}={value}" for key, value in constants.items()]
-    arrays = {ARRAYS[kind]: kind for kind in sorted(set(kinds.values()))}
+    arrays = _arrays(kinds)
     if XDP in arrays.values():
         flags.append("-DWITH_XDP")
     text = source.joined(name, tables.c_text())
@@ -87,6 +95,12 @@ def _load(
         "\n".join(depends_on),
         lambda: compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays)),
     )
+    return Programs(name.removesuffix(".c"), kinds, code, tables)
+
+
+def _loaded(side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> dict[str, int]:
+    """File descriptors of the programs and of the arrays by which they call each other."""
+    arrays = _arrays(kinds)
     fds = {
         array: maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0") for array in arrays
     }
@@ -94,8 +108,12 @@ def _load(
     for function, kind in kinds.items():
         fds[function] = kernel.load_program(function, kind, code.linked(function, known))
     for array, kind in arrays.items():
-        _fill(fds, array, name.removesuffix(".c"), "_xdp" if kind == XDP else "")
-    return Programs(fds, code)
+        _fill(fds, array, side, "_xdp" if kind == XDP else "")
+    return fds
+
+
+def _arrays(kinds: Mapping[str, str]) -> dict[str, str]:
+    return {ARRAYS[kind]: kind for kind in sorted(set(kinds.values()))}
 
 
 def _fill(fds: Mapping[str, int], array: str, side: str, suffix: str) -> None:

@@ -46,12 +46,8 @@ def _in_place(instance: Instance) -> set[str]:
 
 
 def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None]) -> Answer:
-    wish = uplinks.Wish(
-        uplink.iface, str(uplink.vtep), uplink.vxlan_port, uplink.hook, uplink.xdp_mode,
-        replace=False, progress=progress,
-    )  # fmt: skip
     try:
-        uplinks.attach_uplink(instance, wish)
+        uplinks.attach_uplink(instance, uplinks.wish_of(uplink, progress))
     except CipuError as error:
         return {"state": "failed", "error": error.as_dict()}
     return {"state": "restored", "error": None}

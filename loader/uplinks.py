@@ -37,6 +37,14 @@ class Wish:
     progress: Callable[[str], None] = lambda _: None
 
 
+def wish_of(uplink: Uplink, progress: Callable[[str], None]) -> Wish:
+    """What was asked for when an uplink was attached."""
+    return Wish(
+        uplink.iface, str(uplink.vtep), uplink.vxlan_port, uplink.hook, uplink.xdp_mode,
+        replace=False, progress=progress,
+    )  # fmt: skip
+
+
 def attach_uplink(instance: Instance, wish: Wish) -> list[str]:
     """Attach an uplink, or replace it in place; returns notes for people."""
     with instance.locked(), Devices() as devices, instance.store() as store:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs replaced under traffic: nothing is lost, and what fails changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Machine, machine
+from killed import SIGKILL, points, start
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+KILLS, UPGRADES, PINGS = 3, 3, 3000
+
+
+@pytest.fixture(name="host", scope="module")
+def host_fixture() -> Iterator[Machine]:
+    with machine("cx-upgrade") as host:
+        host.attach_small()
+        host.add_vpcs()
+        host.do("sg", "create", "open", "--vpc", "red")
+        host.do("sg", "rule", "add", "open", "ingress", "allow", "icmp")
+        for name in ("eni-t1", "eni-t2"):
+            host.do("eni", "set", name, "--sg", "open")
+        host.do("limit", "set", "eni-t1", "egress", "--pps", "100k")
+        yield host
+
+
+def other_version(place: Path, **changes: tuple[str, str]) -> Path:
+    """A copy of this project, changed; returns what runs its command."""
+    for part in ("loader", "cli", "bpf"):
+        shutil.copytree(ROOT / part, place / "cipu_xdp" / part,
+                        ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    for file, (old, new) in changes.items():
+        path = place / "cipu_xdp" / file.replace("__", "/").replace("_dot_", ".")
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+    script = place / "run"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(place)!r})\n"
+        "import cipu_xdp\n"
+        f"cipu_xdp.__path__ = [{str(place / 'cipu_xdp')!r}]\n"
+        "from cipu_xdp.cli.main import main\nmain()\n"
+    )
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture(name="newer", scope="module")
+def newer_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version that does the same by other instructions."""
+    changes = {f"bpf__{name}_dot_c": _extra(f"{name}.c") for name in ("tenant", "uplink")}
+    return other_version(tmp_path_factory.mktemp("newer"), **changes)
+
+
+def _extra(name: str) -> tuple[str, str]:
+    """A hook that reads the clock once more: the same packets, another program."""
+    hook = name.removesuffix(".c")
+    old = f"int {hook}_ingress(struct __sk_buff *skb)\n{{\n"
+    return old, f"{old}\tif (bpf_ktime_get_ns() == 1)\n\t\treturn 2;\n"
+
+
+def by(host: Machine, script: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of another version, in the host's namespace."""
+    line = ["ip", "netns", "exec", host.name, script, "--json", *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+def counted(host: Machine, verdict: str) -> int:
+    (found,) = [v for v in host.do("status")["verdicts"] if v["verdict"] == verdict]
+    return int(found["packets"])
+
+
+def test_upgrades_under_traffic_lose_no_packet_no_session_and_no_count(
+    host: Machine, newer: Path
+) -> None:
+    delivered, limit = counted(host, "delivered"), host.do("limit", "list")[0]["counters"]
+    line = ["ip", "netns", "exec", f"{host.name}-t1", "ping", "-q", "-i", "0.002", "-c", str(PINGS),
+            "10.0.0.12"]  # fmt: skip
+    programs = host.programs()
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as ping:
+        turns = 0
+        while ping.poll() is None and turns < UPGRADES:
+            done = by(host, newer, "upgrade")
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["uplinks"][0]["state"] == "replaced"
+            back = host.do("upgrade")
+            assert back["uplinks"][0]["state"] == "replaced"
+            turns += 1
+        said = ping.communicate(timeout=60)[0]
+    assert f"{PINGS} packets transmitted, {PINGS} received" in said, said
+    assert turns
+    assert not host.programs() & programs
+    assert counted(host, "delivered") - delivered == 2 * PINGS
+    now = host.do("limit", "list")[0]["counters"]
+    assert now["packets"] - limit["packets"] == PINGS
+    sessions = host.do("session", "list", "--proto", "icmp")
+    assert [s["opener"]["packets"] for s in sessions if s["opener"]["packets"] >= PINGS]
+
+
+def test_what_is_the_same_is_left_alone_unless_it_is_forced(host: Machine) -> None:
+    programs = host.programs()
+    assert host.do("upgrade")["uplinks"][0]["state"] == "same"
+    assert host.programs() == programs
+    assert host.do("upgrade", "--force")["uplinks"][0]["state"] == "replaced"
+    assert not host.programs() & programs
+    assert host.ping("t1", "10.0.0.12")
+
+
+def test_a_dry_run_tests_and_replaces_nothing(host: Machine, newer: Path) -> None:
+    programs = host.programs()
+    done = by(host, newer, "upgrade", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    (uplink,) = json.loads(done.stdout)["uplinks"]
+    assert uplink["state"] == "tested"
+    changed = {one["name"] for one in uplink["programs"] if one["was"] != one["is"]}
+    assert changed == {"tenant_ingress", "uplink_ingress"}
+    assert host.programs() == programs
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "why"),
+    [
+        ("bpf__tenant_dot_c", ("int tenant_ingress(struct __sk_buff *skb)\n{\n",
+         "int tenant_ingress(struct __sk_buff *skb)\n{\n\treturn 0;\n"), "is sent does not hold"),
+        ("bpf__uplink_dot_c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
+         "int uplink_ingress(struct __sk_buff *skb)\n{\n\treturn 2;\n"), "does not hold"),
+        ("bpf__uplink_dot_c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
+         "int uplink_ingress(struct __sk_buff *skb)\n{\n\tfor (;;)\n\t\tskb->mark++;\n"), ""),
+        ("bpf__tenant_dot_c", ("int tenant_ingress(", "int no such thing tenant_ingress("), ""),
+    ],
+)  # fmt: skip
+def test_a_version_that_is_not_right_replaces_nothing(
+    host: Machine, tmp_path: Path, file: str, change: tuple[str, str], why: str
+) -> None:
+    programs = host.programs()
+    done = by(host, other_version(tmp_path, **{file: change}), "upgrade")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert why in done.stderr
+    assert host.programs() == programs
+    assert host.ping("t1", "10.0.0.12")
+
+
+def test_nothing_is_upgraded_where_nothing_is_attached() -> None:
+    with machine("cx-upgrade2") as host:
+        assert host.command("upgrade").code == 3
+
+
+def test_killed_anywhere_packets_go_on_and_the_next_upgrade_finishes(host: Machine) -> None:
+    words = ("upgrade", "--force")
+    for calls in points(host.name, KILLS, *words):
+        done = start(host.name, calls, *words)
+        assert done.returncode in (0, SIGKILL), done.stderr
+        assert host.ping("t1", "10.0.0.12"), f"cut after {calls} calls"
+        assert not host.ping("t3", "10.0.0.12"), f"open after {calls} calls"
+        host.do(*words)
+    assert host.do("status")["uplinks"][0]["ok"]
