@@ -34,11 +34,19 @@ def in_use(row: bytes) -> bytes:
 
 def current(rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """The terms in use of rows of limits, without what follows from when they began."""
-    lasting = _lasting()
+    lasting, size = _lasting(), abi.record("terms").size
     return {
-        key: (int.from_bytes(in_use(row)) & lasting).to_bytes(abi.record("terms").size)
+        key: _without_gone((int.from_bytes(in_use(row)) & lasting).to_bytes(size))
         for key, row in rows.items()
     }
+
+
+def _without_gone(terms: bytes) -> bytes:
+    """The terms without what is remembered of buckets that are no more."""
+    record = abi.record("terms").unpack(terms)
+    there = [bucket if bucket["depth"] else {} for bucket in _buckets(record)]
+    packed = b"".join(abi.record("bucket").pack(**bucket) for bucket in there)
+    return abi.record("terms").pack(**record | {"buckets": packed})
 
 
 @cache
@@ -109,15 +117,18 @@ def _left(bucket: Numbers, elapsed: int, spent: int) -> int:
 
 
 def _continued(old: Numbers, wanted: Numbers, elapsed: int, spent: int) -> Numbers:
-    if not wanted["depth"]:
-        return {}
-    if not old["depth"]:
-        return wanted | {"base": (spent + wanted["depth"]) % WORD, "floor": spent}
+    # Of a bucket that is no more, the reserve says how deep it was: it fills on, and should it
+    # come back it holds no more than if it had stayed.
+    depth = old["depth"] or old["reserve"]
+    if not depth:
+        full = {"base": (spent + wanted["depth"]) % WORD, "floor": spent}
+        return wanted | full if wanted["depth"] else {}
     line = _line(old, elapsed)
-    floor = (line - old["depth"]) % WORD
+    floor = (line - depth) % WORD
     if signed(old["floor"] - floor) > 0:
         floor = old["floor"]
-    return wanted | {"base": line, "floor": floor}
+    terms = wanted if wanted["depth"] else {"fill": old["fill"], "reserve": depth}
+    return terms | {"base": line, "floor": floor}
 
 
 def _line(bucket: Numbers, elapsed: int) -> int:

@@ -33,13 +33,15 @@ LEAST_BURST_BYTES = 4 * 65536
 LEAST_BURST_PACKETS = 256
 # As long a limit that was never used may stay at its ceiling.
 CREDIT_S = 60
+# Characters of an amount that are said back.
+LONGEST = 40
 
 
 def rate(text: object) -> int:
     """Bits a second, from a number or text such as "100mbit", "1.5gbit". Raises Unfit."""
     found = _amount(text, RATE_UNITS, "rate", "Give it like 64kbit, 100mbit or 1.5gbit.")
     if not MIN_RATE_BPS <= found <= MAX_RATE_BPS:
-        raise Unfit(f"{text} is not a rate that is kept", "Give one from 1kbit to 1000gbit.")
+        raise Unfit(f"{_said(text)} is not a rate that is kept", "Give one from 1kbit to 1000gbit.")
     return found
 
 
@@ -47,7 +49,7 @@ def count(text: object, noun: str = "number of packets a second", most: int = MA
     """A number, from a number or text such as "50k", "1.5m". Raises Unfit."""
     found = _amount(text, PREFIXES, noun, "Give it like 500, 50k or 1.5m.")
     if not 1 <= found <= most:
-        raise Unfit(f"{text} is not a {noun}", f"Give one from 1 to {count_text(most)}.")
+        raise Unfit(f"{_said(text)} is not a {noun}", f"Give one from 1 to {count_text(most)}.")
     return found
 
 
@@ -55,7 +57,7 @@ def size(text: object, noun: str = "burst", most: int = MAX_BURST_BYTES) -> int:
     """Bytes, from a number or text such as "64kb", "1mb". Raises Unfit."""
     found = _amount(text, SIZE_UNITS, noun, "Give it in bytes, like 64kb or 1mb.")
     if not 1 <= found <= most:
-        raise Unfit(f"{text} is not a {noun}", f"Give one from 1 byte to {size_text(most)}.")
+        raise Unfit(f"{_said(text)} is not a {noun}", f"Give one from 1 byte to {size_text(most)}.")
     return found
 
 
@@ -144,16 +146,25 @@ def _recommended_packets(limit: Limit, seconds: float) -> int:
 def _amount(text: object, units: Mapping[str, int], noun: str, hint: str) -> int:
     if isinstance(text, bool) or not isinstance(text, (int, str)):
         raise Unfit(f"{text!r} is not a {noun}", hint)
-    found = NUMBER.fullmatch(str(text).strip().lower())
+    if isinstance(text, int) and text >= 0:
+        return text
+    found = NUMBER.fullmatch(str(text).strip().lower()) if isinstance(text, str) else None
     if not found:
-        raise Unfit(f"{text!r} is not a {noun}", hint)
+        raise Unfit(f"{_said(text)!r} is not a {noun}", hint)
     if found[2] not in units:
         known = _listed([unit for unit in units if unit])
-        raise Unfit(f"{text!r} has no unit of a {noun}", f"Units are {known}.")
+        raise Unfit(f"{_said(text)!r} has no unit of a {noun}", f"Units are {known}.")
     amount = Decimal(found[1]) * units[found[2]]
     if amount != int(amount):
-        raise Unfit(f"{text} is not a whole number of the smallest unit", hint)
+        raise Unfit(f"{_said(text)} is not a whole number of the smallest unit", hint)
     return int(amount)
+
+
+def _said(text: object) -> object:
+    """What was given, to be said back: not a page of it; and Python has no text for some numbers."""
+    if isinstance(text, int):
+        return text if abs(text) < 10**LONGEST else "so big a number"
+    return text if len(str(text)) <= LONGEST else f"{str(text)[:LONGEST]}..."
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -166,6 +166,10 @@ def _check(limit: Limit, mtu: int) -> None:
 
 def _check_burst(limit: Limit, mtu: int) -> None:
     least = mtu + ETHERNET_BYTES
+    if limit.credit_bytes is not None and limit.credit_bytes < least:
+        given = limit_words.size_text(limit.credit_bytes)
+        why = f"a credit of {given} is less than one packet of the MTU {mtu}, {least} bytes"
+        raise Unfit(why, f"Give {least}b or more, or leave out --ceil.")
     if limit.burst_bytes is not None and limit.burst_bytes < least:
         given = limit_words.size_text(limit.burst_bytes)
         usual = limit_words.burst_bytes(replace(limit, burst_bytes=None))

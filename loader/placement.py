@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from cipu_xdp.loader import parse, rules
 from cipu_xdp.loader.limits import without_limits_of
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
+from cipu_xdp.loader.prefixes import Prefixes
 from cipu_xdp.loader.records import (
     ENI_HOOKS,
     ROUTE_KINDS,
@@ -165,9 +166,7 @@ def _put_eni(model: Model, eni: Eni) -> Model:
     return with_paths(replace(model, enis=model.enis.having(eni)), hosts_of(eni, old))
 
 
-def check_eni(
-    model: Model, eni: Eni, old: Eni | None, prefixes: rules.Prefixes | None = None
-) -> None:
+def check_eni(model: Model, eni: Eni, old: Eni | None, prefixes: Prefixes | None = None) -> None:
     """Refuse an ENI that does not fit; `old` is what it was, else as in rules. Raises Unfit."""
     rules.check_eni(model, eni, prefixes)
     # Only a host newly named must be within reach: uplinks come and go, and

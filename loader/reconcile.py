@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cipu_xdp.loader import groups, limits, parse, placement, rules
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.prefixes import Prefixes
 from cipu_xdp.loader.records import (
     Address,
     Eni,
@@ -202,7 +203,7 @@ class _Draft:
             self.groups[name] = groups.with_rules_of(self.seen, name, said.rules, said.next_rule)
 
     def _put_enis(self, wanted: Wanted) -> None:
-        prefixes = rules.Prefixes(self.seen)
+        prefixes = Prefixes(self.seen)
         for name, eni in wanted.enis.items():
             if name in self.enis:
                 continue

@@ -49,19 +49,23 @@ class Limit:
         self.spent, self.now, self.changes = dict(spent), now, 0
         self.terms = begun(shape, spent, now)
         self.exact = {kind: _full(*one) for kind, one in shape.items()}
+        # What is no more, and would be if it had stayed and nobody had spent of it.
+        self.gone: dict[str, Exact] = {}
 
     def wait(self, elapsed: int) -> None:
         self.now += elapsed
-        for bucket in self.exact.values():
+        for bucket in (*self.exact.values(), *self.gone.values()):
             bucket.wait(elapsed)
 
     def change(self, shape: Shape) -> None:
         self.terms = limit_table.continued(self.terms, packed(shape), self.now, self.spent)
         self.changes += 1
-        before, self.exact = self.exact, {kind: _full(*one) for kind, one in shape.items()}
-        for kind in before.keys() & shape.keys():
+        known = self.gone | self.exact
+        self.exact = {kind: _full(*one) for kind, one in shape.items()}
+        for kind in known.keys() & shape.keys():
             bucket = self.exact[kind]
-            bucket.left = min(bucket.left, before[kind].left)
+            bucket.left = min(bucket.left, known[kind].left)
+        self.gone = {kind: known[kind] for kind in known.keys() - shape.keys()}
 
     def spend(self, kind: str, part: Fraction) -> None:
         """Spend this part of what is left, as bpf/meter.h does: what did not go in is spent too."""

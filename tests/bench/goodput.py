@@ -24,11 +24,12 @@ BEGINNING = 2
 
 @dataclass(frozen=True)
 class Goodput:
-    """Payload received, bits a second; segments sent once more."""
+    """Payload received, bits a second, also over each 100 ms; segments sent once more."""
 
     whole: float
     steady: float
     again: int
+    windows: tuple[float, ...]
 
 
 @contextmanager
@@ -36,7 +37,8 @@ def servers(namespaces: Sequence[str]) -> Iterator[None]:
     """An iperf3 server in each of them, whose results are JSON."""
     found = [
         subprocess.Popen(
-            ["ip", "netns", "exec", name, "iperf3", "-s", "-J"], stdout=subprocess.DEVNULL
+            ["ip", "netns", "exec", name, "iperf3", "-s", "-J", "-i", "0.1"],
+            stdout=subprocess.DEVNULL,
         )
         for name in namespaces
     ]
@@ -64,4 +66,6 @@ def goodput(client: str, seconds: float, *words: str | int, address: str = SECON
     parts = [part["sum"] for part in said["server_output_json"]["intervals"]]
     steady = [part for part in parts if part["start"] >= BEGINNING - 0.1] or parts
     rate = sum(part["bytes"] for part in steady) * 8 / sum(part["seconds"] for part in steady)
-    return Goodput(whole, rate, int(said["end"]["sum_sent"]["retransmits"]))
+    # The last one is as long as what was left.
+    windows = tuple(part["bytes"] * 8 / part["seconds"] for part in steady[:-1])
+    return Goodput(whole, rate, int(said["end"]["sum_sent"]["retransmits"]), windows)

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from lab import Built, built, eni, hosts, namespaces, run
 from raw_frames import Wire
 
 from bench.paths import FIRST, SECOND, SUBNET, kernel_vxlan
-from cipu_xdp.loader import netns
+from cipu_xdp.loader import netns, topology
 
 RATES = {"1mbit": 1e6, "10mbit": 1e7, "100mbit": 1e8, "1gbit": 1e9, "5gbit": 5e9}
 SINK_PORT = 9
 # A queue may make up for so much of what it slept, and hold as much as that.
 TBF_BURST_S, LEAST_TBF_BURST, TBF_LATENCY_MS = 0.005, 16_000, 50
 READ_S = 0.001
+# How many classes the HTB queues of a host have, if more than one.
+CLASSES: dict[str, int] = {}
 # The second host's packets are taken up by the other CPU, or one would have to do everything.
 STEER = "echo 1 > /sys/class/net/up0/queues/rx-0/rps_cpus"
 
@@ -34,7 +38,8 @@ STEER = "echo 1 > /sys/class/net/up0/queues/rx-0/rps_cpus"
 class Lane:
     """From a client's device `dev` on `host` to a server.
 
-    `keep` sets the rate, None for none; `refused` says how many packets were over it.
+    `keep` sets the rate, None for none; `refused` says how many packets were over it;
+    `crowd` has so many limits there be in all.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Lane:
     dev: str
     keep: Callable[[str | None], None]
     refused: Callable[[], int]
+    crowd: Callable[[int], None]
 
     def frame(self, size: int) -> bytes:
         """A datagram from one to the other, so many bytes with all headers."""
@@ -106,12 +112,23 @@ def ours(*, paced: bool = False) -> Iterator[Lane]:
         name = PACED if paced else "ours"
         ends = [lab.netns(part) for part in ("c", "s", "h1")]
         keep, refused = partial(_limit, lab, paced), partial(_refused, lab)
-        yield Lane(name, *ends, "c", keep, refused)
+        with lab.overlay("h1") as overlay:
+            alone = overlay.export()
+        yield Lane(name, *ends, "c", keep, refused, partial(_fill_vpcs, lab, alone))
+
+
+def _fill_vpcs(lab: Built, alone: dict[str, Any], count: int) -> None:
+    """Give other VPCs a limit each, so that there are so many with the one of the lane."""
+    others = {
+        f"v{n}": {"vni": 1000 + n, "limits": {"egress": {"rate": "1gbit"}}} for n in range(1, count)
+    }
+    with lab.overlay("h1") as overlay:
+        overlay.apply(topology.parse_plain({"vpcs": alone["vpcs"] | others}), prune=True)
 
 
 def _limit(lab: Built, paced: bool, rate: str | None) -> None:
     with lab.overlay("h1") as overlay:
-        if overlay.limit_list(over_s=READ_S):
+        if any(one["name"] == "c" for one in overlay.limit_list("red", over_s=READ_S)):
             overlay.limit_clear("egress", eni="c")
         if rate:
             overlay.limit_set("egress", eni="c", rate=rate, shape=paced)
@@ -119,7 +136,7 @@ def _limit(lab: Built, paced: bool, rate: str | None) -> None:
 
 def _refused(lab: Built) -> int:
     with lab.overlay("h1") as overlay:
-        (limit,) = overlay.limit_list(over_s=READ_S)
+        (limit,) = overlay.limit_list("red", over_s=READ_S)
     return int(limit["counters"]["over_rate_packets"])
 
 
@@ -129,7 +146,13 @@ def queued(kind: str) -> Iterator[Lane]:
     host = f"b{kind[0]}-h1"
     with kernel_vxlan(f"b{kind[0]}") as path:
         keep, refused = partial(_queue, host, kind), partial(_dropped, host)
-        yield Lane(kind, path.client, path.server, host, "t0", keep, refused)
+        crowd = partial(_add_classes, host)
+        yield Lane(kind, path.client, path.server, host, "t0", keep, refused, crowd)
+
+
+def _add_classes(host: str, count: int) -> None:
+    """Note how many classes the next HTB queue has."""
+    CLASSES[host] = count
 
 
 def _dropped(host: str) -> int:
@@ -151,6 +174,12 @@ def _queue(host: str, kind: str, rate: str | None) -> None:
         "tc", "class", "add", "dev", "vx0", "parent", "1:", "classid", "1:1", "htb", "rate", rate,
         "burst", burst, "cburst", burst, netns=host,
     )  # fmt: skip
+    others = "".join(
+        f"class add dev vx0 parent 1: classid 1:{n:x} htb rate 1gbit\n"
+        for n in range(2, CLASSES.get(host, 1) + 1)
+    )
+    batch = ["ip", "netns", "exec", host, "tc", "-batch", "-"]
+    subprocess.run(batch, input=others, text=True, check=True)
 
 
 PACED = "ours, paced"

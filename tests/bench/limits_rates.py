@@ -76,16 +76,17 @@ def measure(effort: Effort) -> Result:
 def _rate(found: Sequence[Lane], rate: str, effort: Effort, seen: Seen) -> None:
     for lane in found:
         lane.keep(rate)
-        _keep(lane, rate, effort, seen.kept.setdefault((rate, lane.name), Kept()))
+        keep_udp(lane, rate, effort, seen.kept.setdefault((rate, lane.name), Kept()))
     for flows in FLOWS:
-        for name, one in _tcp(found, rate, flows, effort).items():
+        for name, one in tcp_round(found, rate, flows, effort).items():
             seen.tcp.setdefault((rate, str(flows), name), []).append(one)
 
 
 # UDP
 
 
-def _keep(lane: Lane, rate: str, effort: Effort, kept: Kept) -> None:
+def keep_udp(lane: Lane, rate: str, effort: Effort, kept: Kept) -> None:
+    """Send more than the rate along a lane that keeps it, and note what arrives."""
     times, size = LOADS[rate]
     bps, frame, refused = RATES[rate], lane.frame(size), lane.refused()
     with flooding(lane.host, lane.dev, frame, times * bps) as load, Witness(lane.server) as witness:
@@ -107,7 +108,8 @@ def _most(lane: Lane, effort: Effort) -> float:
         return rates(witness.samples(effort.seconds(UDP_S / 2)), 10)[0] / 1e9
 
 
-def _error(values: Sequence[float]) -> str:
+def shares_text(values: Sequence[float]) -> str:
+    """How far multiples of a rate are off it, in percent."""
     return middle([100 * (value - 1) for value in values], 2)
 
 
@@ -122,7 +124,7 @@ def _udp_table(kept: dict[Key, Kept]) -> Table:
         ),
     )
     for (rate, name), one in kept.items():
-        cells = middle(one.offered, 2), _error(one.seconds), _error(one.windows)
+        cells = middle(one.offered, 2), shares_text(one.seconds), shares_text(one.windows)
         table.rows.append((rate, name, *cells))
     return table
 
@@ -136,7 +138,8 @@ def _most_table(most: dict[str, list[float]]) -> Table:
 # TCP
 
 
-def _tcp(found: Sequence[Lane], rate: str, flows: int, effort: Effort) -> dict[str, Goodput]:
+def tcp_round(found: Sequence[Lane], rate: str, flows: int, effort: Effort) -> dict[str, Goodput]:
+    """What TCP gets across on each of these lanes, which keep the rate."""
     take: Callable[[str], Goodput] = partial(_goodput, flows, effort.seconds(TCP_S))
     clients = [lane.client for lane in found]
     with ThreadPoolExecutor(len(found) if RATES[rate] <= TOGETHER_BPS else 1) as pool:
@@ -151,7 +154,15 @@ def _goodput(flows: int, seconds: float, client: str) -> Goodput:
 def _tcp_table(tcp: dict[Key, list[Goodput]]) -> Table:
     table = Table(
         "TCP, goodput as a share of the rate, %",
-        ("rate", "flows", "kept by", "all of it", "from the 3rd second", "segments again"),
+        (
+            "rate",
+            "flows",
+            "kept by",
+            "all of it",
+            "from the 3rd second",
+            "over 100 ms",
+            "segments again",
+        ),
         notes=(
             f"iperf3, {TCP_S} s; up to 100 mbit the lanes at the same time, then one by one;",
             "1448 bytes of each 1514 are payload: 95.6 %; what is above is the burst",
@@ -159,7 +170,8 @@ def _tcp_table(tcp: dict[Key, list[Goodput]]) -> Table:
     )
     for (rate, flows, name), got in tcp.items():
         shares = ([100 * part / RATES[rate] for part in parts] for parts in (
-            [one.whole for one in got], [one.steady for one in got]))  # fmt: skip
-        whole, steady = (middle(share, 1) for share in shares)
-        table.rows.append((rate, flows, name, whole, steady, middle([one.again for one in got])))
+            [one.whole for one in got], [one.steady for one in got],
+            [part for one in got for part in one.windows]))  # fmt: skip
+        texts = [middle(share, 1) for share in shares]
+        table.rows.append((rate, flows, name, *texts, middle([one.again for one in got])))
     return table

@@ -26,6 +26,7 @@ from cipu_xdp.loader import (
     pins,
     topology_shipped,
 )
+from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.errors import BadInput, ForeignInTheWay, KernelRefused
 from cipu_xdp.loader.lab import Lab, Step
 from cipu_xdp.loader.overlay import Overlay
@@ -167,8 +168,8 @@ def test_a_lab_that_was_up_stays_up_after_the_demo(
         (lab_build, "make_fabric", KernelRefused("do it", "no")),
         (lab_build, "make_tenant", KeyboardInterrupt()),
         (lab_datapath, "attach", KernelRefused("do it", "no")),
-        (Overlay, "eni_create", KeyboardInterrupt()),
-        (Overlay, "route_create", KernelRefused("do it", "no")),
+        (Overlay, "apply", KeyboardInterrupt()),
+        (Attachment, "put_tenants", KernelRefused("do it", "no")),
     ],
 )
 def test_what_fails_half_way_is_undone(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from limit_lines import Limit, Shape, begun
+from limit_lines import Limit, Shape, begun, packed
 
-from cipu_xdp.loader import limit_table
+from cipu_xdp.loader import abi, limit_table
 from cipu_xdp.loader.limit_table import KINDS, WORD
 
 SECOND = 10**9
@@ -55,10 +55,12 @@ def test_right_after_a_change_there_is_what_there_was_if_it_fits(
 ) -> None:
     for step, *words in history:
         getattr(limit, step)(*words)
-    before = limit.left()
+    before, gone = limit.left(), set(limit.gone)
     limit.change(shape)
-    assert limit.left() == {
-        kind: min(depth, before.get(kind, depth)) for kind, (_, depth) in shape.items()
+    assert {kind: left for kind, left in limit.left().items() if kind not in gone} == {
+        kind: min(depth, before.get(kind, depth))
+        for kind, (_, depth) in shape.items()
+        if kind not in gone
     }
 
 
@@ -78,12 +80,40 @@ def test_two_changes_in_a_row_leave_what_fits_into_both(
 ) -> None:
     for step, *words in history:
         getattr(limit, step)(*words)
-    before = limit.left()
+    before, gone = limit.left(), set(limit.gone)
     limit.change(one)
     limit.change(other)
     for kind, (_, depth) in other.items():
-        least = min(before.get(kind, depth), one[kind][1]) if kind in one else depth
-        assert limit.left()[kind] == min(depth, least)
+        if kind not in gone:
+            least = min(before.get(kind, depth), one[kind][1] if kind in one else depth)
+            assert limit.left()[kind] == min(depth, least)
+
+
+def test_a_bucket_that_is_taken_away_and_put_back_is_no_fuller_for_it() -> None:
+    # A unit a nanosecond each.
+    both: Shape = {"rate": (1 << 56, 10_000), "packets": (1 << 56, 1_000)}
+    limit = Limit(both, dict.fromkeys(KINDS, WORD - 5), 7)
+    for kind in ("rate", "packets"):
+        limit.spend(kind, Fraction(1))
+    for away in ("rate", "packets"):
+        limit.change({kind: one for kind, one in both.items() if kind != away})
+        limit.wait(100)
+        limit.change({"ceil": (1 << 56, 7)})
+        limit.wait(100)
+        limit.change(both)
+    assert limit.left() == {"rate": 400, "packets": 400}
+    limit.change({"rate": (1 << 56, 10_000)})
+    limit.wait(5_000)
+    limit.change(both | {"packets": (1 << 56, 9_000)})
+    assert limit.left() == {"rate": 5_400, "packets": 1_000}
+
+
+def test_what_is_remembered_of_a_bucket_is_no_difference_to_the_model() -> None:
+    limit = Limit({"rate": (1 << 56, 10_000), "ceil": (2 << 56, 10)}, dict.fromkeys(KINDS, 0), 7)
+    limit.spend("ceil", Fraction(1))
+    limit.change({"rate": (1 << 56, 10_000)})
+    row = abi.record("limit").pack(side=0, sides=limit.terms + bytes(len(limit.terms)))
+    assert limit_table.current({b"k": row}) == {b"k": packed({"rate": (1 << 56, 10_000)})}
 
 
 def test_time_counts_at_the_rate_that_held() -> None:

@@ -14,6 +14,7 @@ from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader import plan, topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Model
+from cipu_xdp.loader.prefixes import Prefixes
 from cipu_xdp.loader.reconcile import reconciled
 
 ROOM = {("eni", "a"): 1500}
@@ -198,9 +199,7 @@ def test_a_subnet_of_many_is_found_as_by_looking_at_each() -> None:
     model = beginning()
     for n in range(2, 40, 2):
         model = verbs.create_subnet(model, "red", f"10.{n}.0.0/16")
-    from cipu_xdp.loader import rules
-
-    find = rules.Prefixes(model).subnet
+    find = Prefixes(model).subnet
     for text in ("10.0.0.0", "10.0.0.255", "10.0.1.0", "10.2.0.0", "10.3.0.0", "9.9.9.9", "fd00::1",
                  "fd01::1", "10.38.255.255", "11.0.0.0"):  # fmt: skip
         for vpc in ("red", "blue", "none"):

@@ -49,7 +49,7 @@ def test_a_limit_is_told_in_numbers_with_what_is_recommended() -> None:
         ({"rate": "1mbit"}, None, None),
         ({"rate": "1mbit", "ceil": "9mbit"}, 60 * 10**6, 60.0),
         ({"rate": "1mbit", "ceil": "9mbit", "credit": "2mb"}, 2 * 10**6, 2.0),
-        ({"rate": "1mbit", "ceil": "1000001bit", "credit": 1}, 1, 8.0),
+        ({"rate": "1mbit", "ceil": "1000001bit", "credit": 1514}, 1514, 12112.0),
     ],
 )
 def test_a_credit_lasts_so_long_at_the_ceiling(
