@@ -161,7 +161,7 @@ def _amount(text: object, units: Mapping[str, int], noun: str, hint: str) -> int
 
 
 def _said(text: object) -> object:
-    """What was given, to be said back: not a page of it; and Python has no text for some numbers."""
+    """What was given, as it is said back: not a page, nor a number that has no text in Python."""
     if isinstance(text, int):
         return text if abs(text) < 10**LONGEST else "so big a number"
     return text if len(str(text)) <= LONGEST else f"{str(text)[:LONGEST]}..."
