@@ -62,7 +62,7 @@ def reconciled(
         wanted = Wanted(model, topology)
         draft = _Draft(model)
         draft.take_out(wanted, prune=prune)
-        draft.put_in(wanted, topology, mtus)
+        draft.put_in(wanted, topology, mtus, prune=prune)
         draft.check_rest()
         return draft.model()
 
@@ -160,7 +160,6 @@ class _Draft:
         _take_out(self.subnets, wanted.subnets, prune=prune)
         _take_out(self.routes, wanted.routes, prune=prune)
         if prune:
-            _keep_only(self.groups, wanted.groups)
             _keep_only(self.limits, wanted.limits)
             self.seen = replace(self.seen, timeouts=frozen({}))
         self._take_out_enis(wanted, prune=prune)
@@ -174,10 +173,10 @@ class _Draft:
 
     # In
 
-    def put_in(self, wanted: Wanted, topology: Topology, mtus: Mtus) -> None:
+    def put_in(self, wanted: Wanted, topology: Topology, mtus: Mtus, *, prune: bool) -> None:
         """Add what is wanted and not there; each thing after what it refers to."""
         self._put_vpcs(wanted)
-        self._put_groups(wanted)
+        self._put_groups(wanted, prune=prune)
         self._put_enis(wanted)
         self._put_routes(wanted)
         self._timeouts = groups.set_timeouts(self.seen, topology.timeouts).timeouts
@@ -191,8 +190,12 @@ class _Draft:
                 made = models.new_subnet(self.seen, vpc, cidr, subnet.gateway)
                 self.subnets[vpc, cidr] = made
 
-    def _put_groups(self, wanted: Wanted) -> None:
-        """All groups come before any rule: a rule may name a group that comes later."""
+    def _put_groups(self, wanted: Wanted, *, prune: bool) -> None:
+        """All groups come before any rule: a rule may name a group that comes later.
+
+        Those that go do so after that: their numbers, and those of their rules,
+        are not another's in the same change, while the datapath goes by them.
+        """
         for name, (vpc, said) in wanted.groups.items():
             old = self.groups.get(name)
             if old is None:
@@ -201,6 +204,8 @@ class _Draft:
                 self.groups[name] = replace(old, vpc=vpc, established=said.established)
         for name, (_, said) in wanted.groups.items():
             self.groups[name] = groups.with_rules_of(self.seen, name, said.rules, said.next_rule)
+        if prune:
+            _keep_only(self.groups, wanted.groups)
 
     def _put_enis(self, wanted: Wanted) -> None:
         prefixes = Prefixes(self.seen)
@@ -222,7 +227,9 @@ class _Draft:
                 self.routes[key] = placement.new_route(self.seen, *words)
 
     def _put_limits(self, wanted: Wanted, mtus: Mtus) -> None:
-        used = {limit.number for limit in self.limits.values()}
+        # Nor is a limit's number another's while the datapath still charges it.
+        both = (self._before.limits, self.limits)
+        used = {limit.number for found in both for limit in found.values()}
         free = (number for number in count(1) if number not in used)
         for key, said in wanted.limits.items():
             words = {word: value for word, value in asdict(said).items() if word != "direction"}

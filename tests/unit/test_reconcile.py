@@ -92,11 +92,19 @@ def assert_numbers_kept(before: Model, after: Model) -> None:
     ):  # fmt: skip
         for key in old.keys() & new.keys():
             assert old[key].number == new[key].number
+        come = {new[key].number for key in new.keys() - old.keys()}
+        assert come.isdisjoint(thing.number for thing in old.values()), "not in the same change"
         assert len({thing.number for thing in new.values()}) == len(new)
     for host in before.hosts.keys() & after.hosts.keys():
         assert before.hosts[host] == after.hosts[host]
-    rules = [rule for group in after.groups.values() for rule in group.rules.values()]
-    assert len({rule.number for rule in rules}) == len(rules)
+    was, now = (
+        {rule.number: (group.name, rule.id) for group in model.groups.values()
+         for rule in group.rules.values()}
+        for model in (before, after)
+    )  # fmt: skip
+    assert len(now) == sum(len(group.rules) for group in after.groups.values())
+    gone = {name for name in before.groups if name not in after.groups}
+    assert not [number for number in now if number in was and was[number][0] in gone]
 
 
 def file(**vpcs: Any) -> topology.Topology:
