@@ -175,7 +175,7 @@ def _queue(host: str, kind: str, rate: str | None) -> None:
         "burst", burst, "cburst", burst, netns=host,
     )  # fmt: skip
     others = "".join(
-        f"class add dev vx0 parent 1: classid 1:{n:x} htb rate 1gbit\n"
+        f"class add dev vx0 parent 1: classid 1:{n:x} htb rate 1gbit quantum 1514\n"
         for n in range(2, CLASSES.get(host, 1) + 1)
     )
     batch = ["ip", "netns", "exec", host, "tc", "-batch", "-"]
