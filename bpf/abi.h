@@ -56,12 +56,20 @@ enum direction {
 	DIRECTION_EGRESS = 1,
 };
 
-/* What a limit limits: places in a limit's buckets and of its words in spents. */
+/* What a limit limits: places in a limit's buckets, bits of its kinds, and of its words in spents. */
 enum bucket_kind {
 	BUCKET_RATE = 0,	/* bytes, at the rate */
 	BUCKET_CEIL = 1,	/* bytes, at the ceiling */
 	BUCKET_PACKETS = 2,
-	BUCKETS = 3,
+	/* The same three, of packets that can wait, and do where there is too little. */
+	BUCKET_PACED_RATE = 3,
+	BUCKET_PACED_CEIL = 4,
+	BUCKET_PACED_PACKETS = 5,
+	BUCKETS = 6,
+};
+
+enum bucket_bound {
+	BUCKET_OWED_BITS = 36,	/* none owes 2^36 units: 0.1 s at 1000 gbit and a packet are less */
 };
 
 enum rule_order {
@@ -328,10 +336,9 @@ struct bucket {
 	__u64 fill;		/* 2^-56 units a nanosecond */
 	__u64 base;		/* where the line stood at since_ns */
 	__u64 floor;		/* counts as spent at least: a bucket that was full then held no more */
-	__u64 depth;		/* units that it holds; 0: there is no such bucket */
+	__u64 depth;		/* units that it holds */
 	__u64 mark;		/* mark congestion when fewer are left; 0: never */
-	__u64 pace;		/* 2^-20 nanoseconds a unit, where packets may wait; 0: they may not */
-	__u64 reserve;		/* what packets that may wait leave for those that may not */
+	__u64 pace;		/* 2^-20 nanoseconds a unit, of buckets that packets wait for; else 0 */
 };
 
 /* The terms of a limit: they do not change, others take their place. */
@@ -339,7 +346,9 @@ struct terms {
 	__u64 since_ns;		/* monotonic clock */
 	__u32 next;		/* number of the limit that is asked after this one, or 0 */
 	__u32 only;		/* kind of its bucket if that is all there is to it, else BUCKETS */
-	__u8 buckets[168];	/* 3 of struct bucket, by their kind */
+	__u32 kinds;		/* bits: which of the buckets count; the others are remembered */
+	__u32 reserved;
+	__u8 buckets[288];	/* 6 of struct bucket, by their kind */
 };
 
 /*
@@ -350,7 +359,7 @@ struct terms {
  */
 struct limit {
 	__u64 side;
-	__u8 sides[368];	/* 2 of struct terms */
+	__u8 sides[624];	/* 2 of struct terms */
 };
 
 /* spents: what was let through by each limit, as compared with its lines. */
@@ -358,6 +367,9 @@ struct spent {
 	__u64 rate;
 	__u64 ceil;
 	__u64 packets;
+	__u64 paced_rate;
+	__u64 paced_ceil;
+	__u64 paced_packets;
 };
 
 /* limit_counters: one for each limit and CPU; the key is the limit's number. */

@@ -11,11 +11,16 @@
 
 #define FILL_SHIFT 56
 #define PACE_SHIFT 20
+#define OWED_MAX (1ULL << BUCKET_OWED_BITS)
+#define AGES_SHIFT 55		/* 2^55 ns are 1.14 years */
 #define HORIZON_NS 100000000ULL	/* what may wait before a packet that is paced */
 #define WAIT_MAX_NS 2000000000ULL /* and how long it may wait itself: fq gives up after 10 s */
 #define MARK_WAIT_NS 5000000ULL	/* a queue as long as this is told of (RFC 8289 4.2) */
 #define NEVER ~0ULL
 #define CHARGE_TRIES 4
+
+/* Bits of the buckets that all packets are asked of: what cannot wait is not paced. */
+#define PLAIN_KINDS (1U << BUCKET_RATE | 1U << BUCKET_CEIL | 1U << BUCKET_PACKETS)
 
 /* Whose limits are asked, in this order. */
 enum limit_place {
@@ -30,8 +35,11 @@ enum limit_place {
  */
 struct load {
 	__u64 now;
-	__u64 cost[BUCKETS];
+	__u64 bytes;
+	__u64 packets;
 	__u64 wait_ns;
+	__u64 elapsed;		/* of the limit that is asked: since its terms began, ns */
+	__u32 kinds;		/* and bits: its buckets that are */
 	__u32 numbers[LIMITS_MAX];	/* of limits; 0: none */
 	__u32 sides[LIMITS_MAX];
 	__u32 refusing_place;
@@ -48,7 +56,6 @@ _Static_assert(sizeof(((struct terms *)0)->buckets) == BUCKETS * sizeof(struct b
 struct asked {
 	struct terms *terms;
 	struct spent *spent;
-	__u64 elapsed;
 };
 
 /* (a * b) >> FILL_SHIFT, of which the lower 64 bits. */
@@ -72,67 +79,88 @@ inline_always __u64 *word_of(struct spent *spent, int kind)
 	return &spent->rate + kind;
 }
 
+inline_always bool counts_packets(int kind)
+{
+	return kind == BUCKET_PACKETS || kind == BUCKET_PACED_PACKETS;
+}
+
+inline_always __u64 cost_of(const struct load *load, int kind)
+{
+	return counts_packets(kind) ? load->packets : load->bytes;
+}
+
 /* All that ran in since the beginning. Of it so much is spent, and the rest is there. */
 inline_always __u64 line_of(const struct bucket *b, __u64 elapsed)
 {
 	return b->base + product(elapsed, b->fill);
 }
 
-/* What did not go into a full bucket counts as spent. */
-inline_always __u64 settled(const struct bucket *b, __u64 line, __u64 spent)
+/* What it can hold by now: no more than ran in since its terms began, on top of what it held then. */
+inline_always __u64 room_of(const struct bucket *b, __u64 line, __u64 elapsed)
 {
-	if ((__s64)(b->floor - spent) > 0)
-		spent = b->floor;
-	if ((__s64)(line - b->depth - spent) > 0)
-		spent = line - b->depth;
-	return spent;
+	__u64 room = line - b->floor;
+
+	/* Differences wrap, in 4.7 years at 1000 gbit: by then it is long full. */
+	if (room > b->depth || (elapsed >> AGES_SHIFT && b->fill >> 1 >= b->depth))
+		return b->depth;
+	return room;
+}
+
+/*
+ * What did not go into a full bucket counts as spent. A word that the line has
+ * left behind for longer than that, however long, is one of a full bucket.
+ */
+inline_always __u64 settled(__u64 line, __u64 room, __u64 spent)
+{
+	return line - spent + OWED_MAX > room + OWED_MAX ? line - room : spent;
+}
+
+/*
+ * How long until the bucket has it, behind all that waits there already? NEVER:
+ * for too long.
+ */
+inline_always __u64 queued(const struct bucket *b, __s64 before, __u64 missing)
+{
+	if (before > 0 && (__u64)before > (HORIZON_NS << PACE_SHIFT) / b->pace)
+		return NEVER;
+	if (missing > (WAIT_MAX_NS << PACE_SHIFT) / b->pace)
+		return NEVER;
+	return missing * b->pace >> PACE_SHIFT;
 }
 
 /*
  * When may it go? A super-packet may be bigger than the bucket: a full one
- * lets it go, and owes the rest. By a clock that lies back, only what has
- * plenty left may go.
+ * lets it go, and owes the rest. By a clock that is not exact, as it may lie
+ * back, only what has plenty left may go.
  */
 inline_always __u64 wait_of(const struct bucket *b, __u64 line, __u64 spent, __u64 cost,
-			    const struct load *load)
+			    bool exact)
 {
-	bool may_wait = load->may_wait && b->pace;
-	__s64 before = spent + (may_wait ? b->reserve : 0) - line, missing = before + cost;
-	__u64 wait;
+	__s64 before = spent - line, missing = before + cost;
 
-	if (missing + (__s64)(load->exact ? 0 : b->mark) <= 0)
+	if (!exact)
+		return missing + (__s64)b->mark <= 0 ? 0 : NEVER;
+	if (missing <= 0 || (cost > b->depth && spent == line - b->depth))
 		return 0;
-	if (!load->exact)
-		return NEVER;
-	if (cost > b->depth && spent == line - b->depth)
-		return 0;
-	if (!may_wait)
-		return NEVER;
-	if (before > 0 && (__u64)before * b->pace >> PACE_SHIFT > HORIZON_NS)
-		return NEVER;
-	wait = (__u64)missing * b->pace >> PACE_SHIFT;
-	return wait > WAIT_MAX_NS ? NEVER : wait;
+	return b->pace ? queued(b, before, missing) : NEVER;
 }
 
 inline_always bool admits(const struct asked *asked, int kind, const struct load *load)
 {
 	const struct bucket *b = bucket_of(asked->terms, kind);
-	__u64 line, spent;
+	__u64 line = line_of(b, load->elapsed), room = room_of(b, line, load->elapsed);
+	__u64 spent = settled(line, room, *(volatile __u64 *)word_of(asked->spent, kind));
 
-	if (!b->depth)
-		return true;
-	line = line_of(b, asked->elapsed);
-	spent = settled(b, line, *(volatile __u64 *)word_of(asked->spent, kind));
-	return wait_of(b, line, spent, load->cost[kind], load) != NEVER;
+	return wait_of(b, line, spent, cost_of(load, kind), load->exact) != NEVER;
 }
 
-/* The packet is charged: has it to wait, and is the bucket low? */
+/* The packet is charged: has it to wait, and is it to be told of congestion? */
 inline_always void note_charge(struct load *load, const struct bucket *b, __u64 line,
 			       __u64 spent, __u64 wait)
 {
 	if (wait > load->wait_ns)
 		load->wait_ns = wait;
-	if ((__s64)(line - spent) < (__s64)b->mark || (b->mark && wait > MARK_WAIT_NS))
+	if (b->pace ? b->mark && wait > MARK_WAIT_NS : (__s64)(line - spent) < (__s64)b->mark)
 		load->mark = 1;
 }
 
@@ -141,20 +169,18 @@ inline_always void note_charge(struct load *load, const struct bucket *b, __u64 
  * faster each time, they have settled the word just now, and it will do to
  * add to it and to look afterwards.
  */
-inline_always bool charge(const struct asked *asked, int kind, struct load *load)
+inline_always bool charge(const struct asked *asked, int kind, struct load *load, bool exact)
 {
 	const struct bucket *b = bucket_of(asked->terms, kind);
-	__u64 *word = word_of(asked->spent, kind), cost = load->cost[kind];
-	__u64 line, before, spent, wait;
+	__u64 *word = word_of(asked->spent, kind), cost = cost_of(load, kind);
+	__u64 line = line_of(b, load->elapsed), room = room_of(b, line, load->elapsed);
+	__u64 before, spent, wait;
 
-	if (!b->depth)
-		return true;
-	line = line_of(b, asked->elapsed);
 #pragma unroll
 	for (int i = 0; i < CHARGE_TRIES; i++) {
 		before = *(volatile __u64 *)word;
-		spent = settled(b, line, before);
-		wait = wait_of(b, line, spent, cost, load);
+		spent = settled(line, room, before);
+		wait = wait_of(b, line, spent, cost, exact);
 		if (wait == NEVER)
 			return false;
 		if (__sync_val_compare_and_swap(word, before, spent + cost) == before) {
@@ -163,7 +189,7 @@ inline_always bool charge(const struct asked *asked, int kind, struct load *load
 		}
 	}
 	spent = __sync_fetch_and_add(word, cost);
-	wait = wait_of(b, line, spent, cost, load);
+	wait = wait_of(b, line, spent, cost, exact);
 	if (wait == NEVER) {
 		__sync_fetch_and_add(word, -cost);
 		return false;
@@ -177,16 +203,16 @@ inline_always void refund(const struct asked *asked, int kinds, const struct loa
 {
 #pragma unroll 1
 	for (int kind = 0; kind < BUCKETS && kind < kinds; kind++)
-		if (bucket_of(asked->terms, kind)->depth)
-			__sync_fetch_and_add(word_of(asked->spent, kind), -load->cost[kind]);
+		if (load->kinds >> kind & 1)
+			__sync_fetch_and_add(word_of(asked->spent, kind), -cost_of(load, kind));
 }
 
 /* The kind of bucket that says no; BUCKETS: none does. */
 inline_always int ask_limit(const struct asked *asked, const struct load *load)
 {
 #pragma unroll 1
-	for (int kind = 0; kind < BUCKETS; kind++)
-		if (!admits(asked, kind, load))
+	for (int kind = 0; kind < BUCKETS && load->kinds >> kind; kind++)
+		if (load->kinds >> kind & 1 && !admits(asked, kind, load))
 			return kind;
 	return BUCKETS;
 }
@@ -195,8 +221,8 @@ inline_always int ask_limit(const struct asked *asked, const struct load *load)
 inline_always int charge_limit(const struct asked *asked, struct load *load)
 {
 #pragma unroll 1
-	for (int kind = 0; kind < BUCKETS; kind++) {
-		if (charge(asked, kind, load))
+	for (int kind = 0; kind < BUCKETS && load->kinds >> kind; kind++) {
+		if (!(load->kinds >> kind & 1) || charge(asked, kind, load, load->exact))
 			continue;
 		refund(asked, kind, load);
 		return kind;
@@ -216,10 +242,11 @@ inline_always bool find_side(struct load *load, int place)
 }
 
 /* False: there is none in that place. */
-inline_always bool find_limit(struct asked *asked, const struct load *load, int place)
+inline_always bool find_limit(struct asked *asked, struct load *load, int place)
 {
 	__u32 number = load->numbers[place], side = load->sides[place] & 1;
 	struct limit *limit;
+	__s64 elapsed;
 
 	if (!number)
 		return false;
@@ -228,10 +255,10 @@ inline_always bool find_limit(struct asked *asked, const struct load *load, int 
 	if (!limit || !asked->spent)
 		return false;
 	asked->terms = (struct terms *)(limit->sides + side * sizeof(struct terms));
+	load->kinds = asked->terms->kinds & (load->may_wait ? ~0U : PLAIN_KINDS);
 	/* It may have begun since the clock was read. */
-	asked->elapsed = load->now - asked->terms->since_ns;
-	if ((__s64)asked->elapsed < 0)
-		asked->elapsed = 0;
+	elapsed = load->now - asked->terms->since_ns;
+	load->elapsed = elapsed > 0 ? elapsed : 0;
 	return true;
 }
 
@@ -244,15 +271,15 @@ inline_always void count_limit(const struct load *load, int place)
 	if (!counter)
 		return;
 	if (refusing == BUCKETS) {
-		counter->packets += load->cost[BUCKET_PACKETS];
-		counter->bytes += load->cost[BUCKET_RATE];
-		counter->marked += load->mark ? load->cost[BUCKET_PACKETS] : 0;
-	} else if (refusing == BUCKET_PACKETS) {
-		counter->over_pps_packets += load->cost[BUCKET_PACKETS];
-		counter->over_pps_bytes += load->cost[BUCKET_RATE];
+		counter->packets += load->packets;
+		counter->bytes += load->bytes;
+		counter->marked += load->mark ? load->packets : 0;
+	} else if (counts_packets(refusing)) {
+		counter->over_pps_packets += load->packets;
+		counter->over_pps_bytes += load->bytes;
 	} else {
-		counter->over_rate_packets += load->cost[BUCKET_PACKETS];
-		counter->over_rate_bytes += load->cost[BUCKET_RATE];
+		counter->over_rate_packets += load->packets;
+		counter->over_rate_bytes += load->bytes;
 	}
 }
 
@@ -282,7 +309,7 @@ inline_always bool ask_from(struct load *load, int first)
 }
 
 /* Gives back what was charged in the places before that one. */
-inline_always void refund_before(const struct load *load, int last)
+inline_always void refund_before(struct load *load, int last)
 {
 	struct asked asked;
 
@@ -340,8 +367,8 @@ inline_always void weigh(struct load *load, const struct packet *p)
 {
 	__u64 more = p->segments > 1 ? p->segments - 1 : 0;
 
-	load->cost[BUCKET_RATE] = load->cost[BUCKET_CEIL] = p->length + more * p->headers;
-	load->cost[BUCKET_PACKETS] = 1 + more;
+	load->bytes = p->length + more * p->headers;
+	load->packets = 1 + more;
 }
 
 /* The limit of an ENI or VPC, and that of the VPC behind an ENI's. */
@@ -372,8 +399,8 @@ inline_always enum verdict refusal_of(const struct load *load)
 {
 	count_limit(load, load->refusing_place & (LIMITS_MAX - 1));
 	if (load->refusing_place < PLACE_INGRESS)
-		return load->refusing_kind == BUCKET_PACKETS ? EGRESS_OVER_PPS : EGRESS_OVER_RATE;
-	return load->refusing_kind == BUCKET_PACKETS ? INGRESS_OVER_PPS : INGRESS_OVER_RATE;
+		return counts_packets(load->refusing_kind) ? EGRESS_OVER_PPS : EGRESS_OVER_RATE;
+	return counts_packets(load->refusing_kind) ? INGRESS_OVER_PPS : INGRESS_OVER_RATE;
 }
 
 /* It is to be delivered or sent, and there are limits that have not been asked. */
@@ -412,9 +439,9 @@ inline_always bool meter_at_once(struct packet *p, struct way *way)
 	if (kind >= BUCKETS)
 		return false;
 	weigh(load, p);
-	load->exact = load->may_wait = load->mark = 0;
+	load->mark = 0;
 	load->refusing_kind = BUCKETS;
-	if (!charge(&asked, kind, load))
+	if (!charge(&asked, kind, load, false))
 		return false;
 	count_limit(load, place);
 	return true;

@@ -46,11 +46,13 @@ def first(model: Model, eni: Eni, direction: str) -> int:
 
 
 def _terms(model: Model, limit: Limit) -> bytes:
-    buckets = [_rate(limit), _ceil(limit), _packets(limit)]
+    buckets = [*_plain(limit), *_paced(limit)]
     there = [kind for kind, bucket in enumerate(buckets) if any(bucket)]
-    # What may have to wait is for the whole meter.
-    only = there[0] if len(there) == 1 and not limit.shape else abi.number("BUCKETS")
-    return abi.record("terms").pack(next=_next(model, limit), only=only, buckets=b"".join(buckets))
+    only = there[0] if len(there) == 1 else abi.number("BUCKETS")
+    kinds = sum(1 << kind for kind in there)
+    return abi.record("terms").pack(
+        next=_next(model, limit), only=only, kinds=kinds, buckets=b"".join(buckets)
+    )
 
 
 def _next(model: Model, limit: Limit) -> int:
@@ -60,37 +62,46 @@ def _next(model: Model, limit: Limit) -> int:
     return above.number if above else 0
 
 
-def _rate(limit: Limit) -> bytes:
-    if limit.rate_bps is None:
+def _plain(limit: Limit) -> Iterator[bytes]:
+    """The buckets that every packet is asked of: at the rate, at the ceiling, of packets."""
+    burst, packets = limit_words.burst_bytes(limit), limit_words.burst_packets(limit)
+    mark, mark_packets = (burst // 2, packets // 2) if limit.ecn else (0, 0)
+    yield _bucket(_rate(limit), burst + limit_words.credit_bytes(limit), mark)
+    yield _bucket(_ceil(limit), burst, mark)
+    yield _bucket(_pps(limit), packets, mark_packets)
+
+
+def _paced(limit: Limit) -> Iterator[bytes]:
+    """The same three, of what can wait: what more than these hold has to."""
+    if not limit.shape:
+        yield from (NO_BUCKET, NO_BUCKET, NO_BUCKET)
+        return
+    burst, packets = limit_words.shaped_burst_bytes(limit), limit_words.shaped_burst_packets(limit)
+    banked = burst + limit_words.credit_bytes(limit)
+    # They mark what waits for long.
+    for rate, depth in ((_rate(limit), banked), (_ceil(limit), burst), (_pps(limit), packets)):
+        yield _bucket(rate, depth, int(limit.ecn), paced=True)
+
+
+def _rate(limit: Limit) -> Fraction | None:
+    return Fraction(limit.rate_bps, 8 * NS) if limit.rate_bps else None
+
+
+def _ceil(limit: Limit) -> Fraction | None:
+    return Fraction(limit.ceil_bps, 8 * NS) if limit.ceil_bps else None
+
+
+def _pps(limit: Limit) -> Fraction | None:
+    return Fraction(limit.pps, NS) if limit.pps else None
+
+
+def _bucket(rate: Fraction | None, depth: int, mark: int, *, paced: bool = False) -> bytes:
+    """A bucket that `rate` units a nanosecond run into; rounded so that less does."""
+    if rate is None:
         return NO_BUCKET
-    burst, paced = limit_words.burst_bytes(limit), limit_words.shaped_burst_bytes(limit)
-    rate = Fraction(limit.rate_bps, 8 * NS)
-    return _bucket(limit, rate, burst + limit_words.credit_bytes(limit), burst, paced)
-
-
-def _ceil(limit: Limit) -> bytes:
-    if limit.ceil_bps is None:
-        return NO_BUCKET
-    burst, paced = limit_words.burst_bytes(limit), limit_words.shaped_burst_bytes(limit)
-    return _bucket(limit, Fraction(limit.ceil_bps, 8 * NS), burst, burst, paced)
-
-
-def _packets(limit: Limit) -> bytes:
-    if limit.pps is None:
-        return NO_BUCKET
-    burst, paced = limit_words.burst_packets(limit), limit_words.shaped_burst_packets(limit)
-    return _bucket(limit, Fraction(limit.pps, NS), burst, burst, paced)
-
-
-def _bucket(limit: Limit, rate: Fraction, depth: int, burst: int, paced: int) -> bytes:
-    """A bucket that `rate` units a nanosecond run into; rounded so that less does.
-
-    Of its `depth`, `burst` may pass at once; of that, `paced` where packets can wait.
-    """
     return abi.record("bucket").pack(
         fill=floor(rate * (1 << FILL_BITS)),
         depth=depth,
-        mark=burst // 2 if limit.ecn else 0,
-        pace=ceil((1 << PACE_BITS) / rate) if limit.shape else 0,
-        reserve=burst - paced if limit.shape else 0,
+        mark=mark,
+        pace=ceil((1 << PACE_BITS) / rate) if paced else 0,
     )

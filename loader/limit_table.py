@@ -15,11 +15,13 @@ from cipu_xdp.loader.limit_rows import FILL_BITS
 from cipu_xdp.loader.table import Table
 
 WORD = 1 << 64
-KINDS = ("rate", "ceil", "packets")
+PLAIN_KINDS = ("rate", "ceil", "packets")
+KINDS = (*PLAIN_KINDS, *(f"paced_{kind}" for kind in PLAIN_KINDS))
+OWED_MAX = 1 << abi.number("BUCKET_OWED_BITS")
 # Of a bucket: what follows from the time at which its terms began.
 BEGUN = ("base", "floor")
 # Of terms: what does not.
-PLAIN = ("next", "only")
+PLAIN = ("next", "only", "kinds")
 
 Numbers = dict[str, int]
 
@@ -44,8 +46,11 @@ def current(rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 def _without_gone(terms: bytes) -> bytes:
     """The terms without what is remembered of buckets that are no more."""
     record = abi.record("terms").unpack(terms)
-    there = [bucket if bucket["depth"] else {} for bucket in _buckets(record)]
-    packed = b"".join(abi.record("bucket").pack(**bucket) for bucket in there)
+    counting = _counting(record)
+    packed = b"".join(
+        abi.record("bucket").pack(**(bucket if kind in counting else {}))
+        for kind, bucket in zip(KINDS, _buckets(record), strict=True)
+    )
     return abi.record("terms").pack(**record | {"buckets": packed})
 
 
@@ -102,43 +107,45 @@ def left(terms: bytes, spent: Mapping[str, int], now_ns: int) -> dict[str, int]:
     """What is left in each bucket that there is; less than nothing, where it owes some."""
     record = abi.record("terms").unpack(terms)
     elapsed = max(0, now_ns - int(record["since_ns"]))
+    counting = _counting(record)
     return {
         kind: _left(bucket, elapsed, spent[kind])
         for kind, bucket in zip(KINDS, _buckets(record), strict=True)
-        if bucket["depth"]
+        if kind in counting
     }
 
 
 def _left(bucket: Numbers, elapsed: int, spent: int) -> int:
     line = _line(bucket, elapsed)
-    if signed(bucket["floor"] - spent) > 0:
-        spent = bucket["floor"]
-    return min(bucket["depth"], signed(line - spent))
+    owing = (line - spent + OWED_MAX) % WORD
+    # A word that was left behind, for however long, is one of a full bucket.
+    return min(_room(bucket, elapsed), owing - OWED_MAX)
+
+
+def _room(bucket: Numbers, elapsed: int) -> int:
+    """What it can hold by now: no more than ran in since, on top of what it held then."""
+    held = (bucket["base"] - bucket["floor"]) % WORD
+    return min(bucket["depth"], held + (elapsed * bucket["fill"] >> FILL_BITS))
 
 
 def _continued(old: Numbers, wanted: Numbers, elapsed: int, spent: int) -> Numbers:
-    # Of a bucket that is no more, the reserve says how deep it was: it fills on, and should it
-    # come back it holds no more than if it had stayed.
-    depth = old["depth"] or old["reserve"]
-    if not depth:
+    if not old["depth"]:
         full = {"base": (spent + wanted["depth"]) % WORD, "floor": spent}
         return wanted | full if wanted["depth"] else {}
     line = _line(old, elapsed)
-    floor = (line - depth) % WORD
-    if signed(old["floor"] - floor) > 0:
-        floor = old["floor"]
-    terms = wanted if wanted["depth"] else {"fill": old["fill"], "reserve": depth}
-    return terms | {"base": line, "floor": floor}
+    # A bucket that is no more is remembered and fills on: should it come back, it holds no more
+    # than if it had stayed.
+    terms = wanted if wanted["depth"] else old
+    return terms | {"base": line, "floor": (line - _room(old, elapsed)) % WORD}
 
 
 def _line(bucket: Numbers, elapsed: int) -> int:
     return (bucket["base"] + (elapsed * bucket["fill"] >> FILL_BITS)) % WORD
 
 
-def signed(word: int) -> int:
-    """A difference of two words: they wrap, and are never far from each other."""
-    word %= WORD
-    return word - WORD if word >> 63 else word
+def _counting(terms: Mapping[str, int | bytes]) -> set[str]:
+    """The kinds of its buckets that count."""
+    return {kind for bit, kind in enumerate(KINDS) if int(terms["kinds"]) >> bit & 1}
 
 
 def _buckets(terms: Mapping[str, int | bytes]) -> list[Numbers]:

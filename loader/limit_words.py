@@ -28,9 +28,11 @@ MAX_BURST_BYTES, MAX_BURST_PACKETS, MAX_CREDIT_BYTES = 1 << 36, 1 << 30, 1 << 50
 BURST_S = 0.3
 # A queue absorbs what a policer would drop, and the next one on the way need not.
 SHAPED_BURST_S = 0.005
-# Four of the biggest super-packets, about.
-LEAST_BURST_BYTES = 4 * 65536
-LEAST_BURST_PACKETS = 256
+# What may wait there (bpf/meter.h, HORIZON_NS).
+QUEUE_S = 0.1
+# About the biggest super-packet, in bytes and in packets.
+SUPER_BYTES, SUPER_PACKETS = 65536, 64
+LEAST_BURST_BYTES, LEAST_BURST_PACKETS = 4 * SUPER_BYTES, 4 * SUPER_PACKETS
 # As long a limit that was never used may stay at its ceiling.
 CREDIT_S = 60
 # Characters of an amount that are said back.
@@ -90,24 +92,24 @@ def burst_bytes(limit: Limit) -> int:
     """How many bytes may pass at once: what was given, or what is recommended for the rate."""
     if limit.burst_bytes is not None:
         return limit.burst_bytes
-    return _recommended_bytes(limit, BURST_S)
+    return _recommended(_fastest(limit), LEAST_BURST_BYTES, SUPER_BYTES, limit.shape)
 
 
 def shaped_burst_bytes(limit: Limit) -> int:
-    """How many of them may pass at once where packets can wait instead: no more than that."""
-    return min(burst_bytes(limit), _recommended_bytes(limit, SHAPED_BURST_S))
+    """How many of them leave at once where packets can wait; the others do so one by one."""
+    return _shaped(burst_bytes(limit), _fastest(limit), LEAST_BURST_BYTES)
 
 
 def burst_packets(limit: Limit) -> int:
     """How many packets may pass at once."""
     if limit.burst_packets is not None:
         return limit.burst_packets
-    return _recommended_packets(limit, BURST_S)
+    return _recommended(limit.pps or 0, LEAST_BURST_PACKETS, SUPER_PACKETS, limit.shape)
 
 
 def shaped_burst_packets(limit: Limit) -> int:
-    """How many of them may pass at once where packets can wait instead."""
-    return min(burst_packets(limit), _recommended_packets(limit, SHAPED_BURST_S))
+    """How many of them leave at once where packets can wait."""
+    return _shaped(burst_packets(limit), limit.pps or 0, LEAST_BURST_PACKETS)
 
 
 def credit_bytes(limit: Limit) -> int:
@@ -134,13 +136,26 @@ def plain(limit: Limit) -> dict[str, object]:
     return {word: value for word, value in words.items() if value is not None}
 
 
-def _recommended_bytes(limit: Limit, seconds: float) -> int:
-    fastest = limit.ceil_bps or limit.rate_bps or 0
-    return max(LEAST_BURST_BYTES, int(fastest / 8 * seconds))
+def _fastest(limit: Limit) -> float:
+    """Bytes a second, at most."""
+    return (limit.ceil_bps or limit.rate_bps or 0) / 8
 
 
-def _recommended_packets(limit: Limit, seconds: float) -> int:
-    return max(LEAST_BURST_PACKETS, int((limit.pps or 0) * seconds))
+def _recommended(rate: float, least: int, biggest: int, shape: bool) -> int:
+    policed = max(least, int(rate * BURST_S))
+    if not shape:
+        return policed
+    # What leaves at once, a full queue, and the packet that fills it.
+    return max(policed, _at_once(rate, least) + int(rate * QUEUE_S) + biggest)
+
+
+def _shaped(burst: int, rate: float, least: int) -> int:
+    """What waits is part of the burst: of a small one, at least half may leave at once."""
+    return min(_at_once(rate, least), max(burst - int(rate * QUEUE_S), burst - burst // 2))
+
+
+def _at_once(rate: float, least: int) -> int:
+    return max(least, int(rate * SHAPED_BURST_S))
 
 
 def _amount(text: object, units: Mapping[str, int], noun: str, hint: str) -> int:

@@ -84,6 +84,9 @@ def new_limit(
         _key(model, scope, name, direction)
         given = {word: amount for word, amount in amounts.items() if amount is not None}
         fields: dict[str, Any] = {AMOUNTS[word][0]: AMOUNTS[word][1](given[word]) for word in given}
+        for word, value in (("ecn", ecn), ("shape", shape)):
+            if not isinstance(value, bool):
+                raise Unfit(f"{word} is {value!r}, neither true nor false", "Say true or false.")
         limit = Limit(*key, number, ecn=ecn, shape=shape, **fields)
         _check(limit, mtu)
         return limit

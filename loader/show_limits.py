@@ -31,7 +31,7 @@ PACED_NOTE = "Packets to hosts behind {ifaces} are paced; all others are policed
 POLICED_NOTE = (
     "It polices instead of pacing: {why}. tc qdisc replace dev {iface} root fq gives it one."
 )
-UNPACED = "{ifaces} has no fq queue"
+UNPACED = "{ifaces} {verb} no fq queue"
 XDP_NOTE = (
     "What {names} sends is policed: XDP, which takes it, has no queue. "
     "cipu-xdp eni set {first} --hook tc gives it one."
@@ -54,10 +54,12 @@ class Gauge:
         return found
 
     def left(self, number: int) -> dict[str, int]:
-        """What is left in each of its buckets, in bytes or packets."""
+        """What is left in each of its buckets, in bytes or packets; not in those that pace."""
         key, record = abi.u32(number), abi.record("spent")
         row, spent = (next(self._tables[name].values(key)) for name in ("limits", "spents"))
-        return limit_table.left(limit_table.in_use(row), record.numbers(spent), time.monotonic_ns())
+        terms, now = limit_table.in_use(row), time.monotonic_ns()
+        left = limit_table.left(terms, record.numbers(spent), now)
+        return {kind: left[kind] for kind in limit_table.PLAIN_KINDS if kind in left}
 
 
 def limit(model: Model, key: LimitKey) -> Answer:
@@ -165,7 +167,8 @@ def _uplink_notes(model: Model, links: Mapping[str, Link]) -> list[str]:
     paced = sorted(iface for iface in model.uplinks if iface in links and links[iface].paced)
     unpaced = sorted(iface for iface in model.uplinks if iface not in paced)
     if unpaced:
-        why = UNPACED.format(ifaces=" and ".join(unpaced))
+        verb = "has" if len(unpaced) == 1 else "have"
+        why = UNPACED.format(ifaces=" and ".join(unpaced), verb=verb)
         policed = [POLICED_NOTE.format(why=why, iface=unpaced[0])]
     else:
         policed = []
@@ -174,6 +177,9 @@ def _uplink_notes(model: Model, links: Mapping[str, Link]) -> list[str]:
 
 def pacing(link: Link | None, model: Model) -> str | None:
     """How an uplink treats limits that are to be shaped: "paces", "polices", None if none are."""
-    if link is None or not any(one.shape for one in limit_rows.held(model)):
+    shaped = [one for one in limit_rows.held(model) if one.shape]
+    if link is None or not shaped:
         return None
-    return "paces" if link.paced else "polices"
+    senders = (eni for one in shaped for eni in bound_here(model, one.scope, one.name))
+    # What XDP takes has no queue.
+    return "paces" if link.paced and any(eni.hook != "xdp" for eni in senders) else "polices"

@@ -23,7 +23,8 @@ def packed(shape: Shape, **plain: int) -> bytes:
         else blank
         for kind in KINDS
     ]
-    return abi.record("terms").pack(buckets=b"".join(buckets), **plain)
+    kinds = sum(1 << bit for bit, kind in enumerate(KINDS) if kind in shape)
+    return abi.record("terms").pack(buckets=b"".join(buckets), kinds=kinds, **plain)
 
 
 def begun(shape: Shape, spent: Mapping[str, int], now: int) -> bytes:

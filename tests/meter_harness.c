@@ -46,8 +46,8 @@ int harness_ask(struct xdp_md *xdp)
 		return XDP_ABORTED;
 	load = (struct load *)scratch_of(p)->load;
 	load->now = wish->now_ns;
-	load->cost[BUCKET_RATE] = load->cost[BUCKET_CEIL] = wish->bytes;
-	load->cost[BUCKET_PACKETS] = wish->packets;
+	load->bytes = wish->bytes;
+	load->packets = wish->packets;
 	load->exact = wish->exact;
 	load->may_wait = wish->may_wait;
 	wish->passed = harness_charge(load, wish->egress, wish->ingress);
@@ -70,8 +70,8 @@ int harness_drill(struct xdp_md *xdp)
 	load = (struct load *)scratch_of(p)->load;
 	load->now = drill->step_ns ? __sync_fetch_and_add(&drill->clock_ns, drill->step_ns)
 				   : bpf_ktime_get_ns();
-	load->cost[BUCKET_RATE] = load->cost[BUCKET_CEIL] = drill->bytes;
-	load->cost[BUCKET_PACKETS] = 1;
+	load->bytes = drill->bytes;
+	load->packets = 1;
 	load->exact = 1;
 	load->may_wait = 0;
 	if (harness_charge(load, drill->egress, drill->ingress))

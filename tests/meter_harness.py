@@ -24,7 +24,6 @@ from cipu_xdp.loader.tables import WRITTEN, Tables, checked_sizes
 WISH = struct.Struct("=QQQIIIIQIIII")
 DRILL = struct.Struct("=7Q")
 CONTEXT = struct.Struct("=6I")
-KINDS = ("rate", "ceil", "packets")
 PLACES = 4
 
 
@@ -100,7 +99,8 @@ class Meter:
         ran = kernel.test_run(self._ask, wish, CONTEXT.pack(0, len(wish), 0, 1, 0, 0))
         assert ran.action == 2
         wait, passed, place, kind, mark = WISH.unpack(ran.packet)[7:]
-        return Reply(bool(passed), wait, place, "" if passed else KINDS[kind], bool(mark))
+        refusing = "" if passed else limit_table.KINDS[kind]
+        return Reply(bool(passed), wait, place, refusing, bool(mark))
 
     def drill(
         self, cpus: int, repeat: int, size: int, *, egress: int = 0, ingress: int = 0,

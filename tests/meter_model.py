@@ -88,18 +88,14 @@ def shape(limit: Limit) -> dict[str, tuple[Fraction, int]]:
     return found
 
 
+def paced_shape(limit: Limit) -> dict[str, tuple[Fraction, int]]:
+    """Of the same buckets, how deep they are for what can wait instead."""
+    burst, packets = limit_words.shaped_burst_bytes(limit), limit_words.shaped_burst_packets(limit)
+    banked = burst + limit_words.credit_bytes(limit)
+    depths = {"rate": banked, "ceil": burst, "packets": packets}
+    return {kind: (rate, depths[kind]) for kind, (rate, _) in shape(limit).items()}
+
+
 def costs(size: int, packets: int = 1) -> dict[str, int]:
     """What a packet costs in each kind of bucket."""
     return {"rate": size, "ceil": size, "packets": packets}
-
-
-def passes(limits: list[ModelLimit], now_ns: int, size: int, packets: int = 1) -> tuple[int, str]:
-    """Ask all limits and charge all or none: (place, kind) of the one that refuses, (-1, "")."""
-    cost = costs(size, packets)
-    for place, limit in enumerate(limits):
-        kind = limit.refuses(now_ns, cost)
-        if kind:
-            return place, kind
-    for limit in limits:
-        limit.take(cost)
-    return -1, ""

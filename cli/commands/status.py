@@ -25,7 +25,11 @@ def _health(uplink: Row) -> str:
 
 
 def _shaping(uplink: Row) -> str:
-    return {"paces": "paced", "polices": "policed, it has no fq queue"}[uplink["shaping"]]
+    said = {
+        "paces": "paced",
+        "polices": "policed: it has no fq queue, or XDP takes what they limit",
+    }
+    return said[uplink["shaping"]]
 
 
 def sessions_text(counts: Row | None) -> str:

@@ -72,12 +72,12 @@ def test_nothing_is_marked_unless_it_was_asked_for(bench: Bench) -> None:
 
 
 def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> None:
-    # 1,000 bytes a millisecond, and two packets at once.
-    limit(bench, "eni", "anna", "egress", rate="8mbit", burst=2000, shape=True)
+    # 1,000 bytes a millisecond; twenty packets at once, as many in the queue.
+    limit(bench, "eni", "anna", "egress", rate="8mbit", burst=40_000, shape=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1000 - 42))
     assert len(packet) == 1000
-    outcomes = [bench.tenant("v1", packet) for _ in range(20)]
+    outcomes = [bench.tenant("v1", packet) for _ in range(40)]
     assert {got.verdict for got in outcomes} == {"SENT"}
     waiting = [got.leaves_ns for got in outcomes if got.leaves_ns]
     assert len(waiting) >= 10
@@ -85,6 +85,22 @@ def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> Non
     # Each as long after the one before as it takes at the rate, to the rounding of a byte.
     assert all(abs(gap - MS) <= 1000 for gap in gaps)
     assert 0 < until_leaves(outcomes[-1]) <= 18 * MS
+
+
+def test_a_wait_of_5_ms_is_marked(bench: Bench) -> None:
+    # Packets wait long before half of the burst is gone.
+    out = limit(bench, "eni", "anna", "egress", rate="8mbit", burst="1mb", shape=True, ecn=True)
+    with_pacing(bench)
+    packet = between(ANNA, BERT, datagram(1400), tos=ECT0)
+    outcomes = [bench.tenant("v1", packet) for _ in range(220)]
+    assert {got.verdict for got in outcomes} == {"SENT"}
+    marked = [until_leaves(got) > 5 * MS for got in outcomes]
+    ce = [tos_of(got.packet, 4) == CE for got in outcomes]
+    # Time goes on between a packet and the look at what came of it.
+    assert ce[0] is marked[0] is False
+    assert ce[-1] is marked[-1] is True
+    assert sum(marked) <= sum(ce) <= 219
+    assert counts(bench, out)["marked"] == sum(ce)
 
 
 def test_who_can_wait_does_so_before_the_burst_is_gone(bench: Bench) -> None:
@@ -101,10 +117,10 @@ def test_who_can_wait_does_so_before_the_burst_is_gone(bench: Bench) -> None:
 
 
 def test_what_may_wait_waits_for_no_more_than_a_tenth_of_a_second(bench: Bench) -> None:
-    out = limit(bench, "eni", "anna", "egress", rate="1mbit", burst=1514, shape=True)
+    out = limit(bench, "eni", "anna", "egress", rate="1mbit", burst=100_000, shape=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1400))
-    outcomes = [bench.tenant("v1", packet) for _ in range(20)]
+    outcomes = [bench.tenant("v1", packet) for _ in range(100)]
     assert outcomes[-1].verdict == "EGRESS_OVER_RATE"
     last = [got for got in outcomes if got.verdict == "SENT"][-1]
     # 100 ms of others before it, and its own 11.5 ms.

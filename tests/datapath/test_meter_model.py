@@ -8,7 +8,6 @@ words begin anywhere, also just before they wrap.
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import meter_model
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from meter_harness import Meter, metering
 from meter_model import ModelLimit
 
-from cipu_xdp.loader import limit_words
 from cipu_xdp.loader.records import Limit
 
 NS = 10**9
@@ -96,8 +94,14 @@ def test_what_passes_an_exact_bucket_would_have_had(
         now += gap
         if meter.ask(now, size, egress=1).passed:
             passed.append((now, size))
-    # No packet is bigger than the burst, so not one byte may be owed.
-    assert owed(shape, passed, start_ns) >= 0
+    for kind, (rate, burst) in meter_model.shape(shape).items():
+        total = 0
+        for at, size in passed:
+            total += meter_model.costs(size)[kind]
+            assert total <= burst + rate * (at - start_ns)
+    # In any shorter time it is the same, but that units are whole: a full bucket does not forget
+    # the part of one that ran in before. No packet is bigger than the burst, so no more is owed.
+    assert owed(shape, passed, start_ns) > -1
 
 
 @settings(max_examples=100, deadline=None)
@@ -125,42 +129,46 @@ def test_who_has_always_a_packet_to_send_gets_the_rate_to_that_packet(
         now += int(gap * (burst - size) * 8 * NS / rate)
 
 
-@settings(max_examples=80, deadline=None)
-@given(limits(1), limits(2), limits(3), limits(4), st.data(), STARTS)
-def test_four_limits_are_charged_all_or_none_and_the_first_that_refuses_is_named(
+def assert_admitted(
+    exact: list[ModelLimit], now_ns: int, cost: dict[str, int], until: tuple[int, str] | None
+) -> None:
+    """Fail if an exact bucket that is asked before that one lacks a unit."""
+    for place, limit in enumerate(exact):
+        for kind, bucket in limit.buckets.items():
+            bucket.wait(now_ns)
+            if (place, kind) == until:
+                return
+            assert bucket.tokens > cost[kind] - 1
+    assert until is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(limits(1), limits(2), limits(3), limits(4), st.data(), WORDS, STARTS)
+def test_of_four_limits_the_first_that_lacks_something_refuses_and_none_is_charged(
     meter: Meter, one: Limit, two: Limit, three: Limit, four: Limit, data: st.DataObject,
-    start_ns: int,
+    word: int, start_ns: int,
 ) -> None:  # fmt: skip
     shapes = [one, two, three, four]
-    begin(meter, 0, start_ns, one, two)
-    meter.put(four, start_ns)
-    meter.put(three, start_ns, 4)
+    begin(meter, word, start_ns, one, two)
+    for shape in (four, three):
+        meter.spend(shape.number, rate=word, ceil=word, packets=word)
+        meter.put(shape, start_ns, 4 if shape is three else 0)
+    exact = [ModelLimit.full(shape, start_ns) for shape in shapes]
+    most = min((shape.burst_packets or 5 for shape in shapes), default=5)
     now = start_ns
     for gap, size in data.draw(flows(*shapes)):
         now += gap
-        packets = data.draw(st.integers(1, 5))
-        left = [meter.left(n, now) for n in (1, 2, 3, 4)]
+        packets = data.draw(st.integers(1, min(5, most)))
         cost = meter_model.costs(size, packets)
-        # By what is left now, the first that has too little; a full one may owe.
-        depths = [
-            {kind: depth for kind, (_, depth) in meter_model.shape(s).items()} for s in shapes
-        ]
-        refusing = [
-            (place, kind)
-            for place in range(4)
-            for kind, depth in depths[place].items()
-            if left[place][kind] < cost[kind]
-            and not (cost[kind] > depth and left[place][kind] == depth)
-        ]
         reply = meter.ask(now, size, packets, egress=1, ingress=3)
-        assert reply.passed == (not refusing)
-        if refusing:
-            assert (reply.place, reply.kind) == refusing[0]
-            assert [meter.left(n, now) for n in (1, 2, 3, 4)] == left
+        if reply.passed:
+            assert_admitted(exact, now, cost, None)
+            for limit in exact:
+                limit.take(cost)
             continue
-        for place in range(4):
-            after = meter.left(place + 1, now)
-            assert after == {k: v - cost[k] for k, v in left[place].items()}
+        assert_admitted(exact, now, cost, (reply.place, reply.kind))
+        # It is short of the packet, or of the one unit that rounding may take.
+        assert exact[reply.place].buckets[reply.kind].tokens < cost[reply.kind] + 1
 
 
 @settings(max_examples=80, deadline=None)
@@ -210,13 +218,50 @@ def test_a_rate_does_not_drift(meter: Meter, rate: int) -> None:
     assert refused == 0
 
 
-def test_a_bucket_that_was_idle_for_a_century_is_full_and_no_more(meter: Meter) -> None:
-    shape = Limit("vpc", "v1", "egress", 1, rate_bps=4 * 10**11, burst_bytes=10**6)
+@pytest.mark.parametrize("years", [2, 3, 5, 6, 11, 12, 100, 290])
+@pytest.mark.parametrize("rate", [10**3, 4 * 10**11, 10**12])
+def test_a_bucket_that_was_idle_for_years_is_full_and_no_more(
+    meter: Meter, rate: int, years: int
+) -> None:
+    shape = Limit("vpc", "v1", "egress", 1, rate_bps=rate, burst_bytes=10**6, shape=True)
     begin(meter, 0, 0, shape)
-    five_years = 5 * 365 * 86400 * NS
-    assert meter.left(1, five_years) == {"rate": 10**6}
-    assert meter.ask(five_years, 10**6, egress=1).passed
-    assert not meter.ask(five_years, 60, egress=1).passed
+    now = years * 365 * 86400 * NS
+    assert meter.ask(0, 10**6, egress=1).passed
+    for _ in range(2):
+        assert meter.left(1, now)["rate"] == 10**6
+        assert not meter.ask(now, 10**6 + 1, egress=1, exact=False).passed
+        assert meter.ask(now, 10**6, egress=1).passed
+        assert not meter.ask(now, 60, egress=1).passed
+        now += years * 86400 * NS
+    # Neither does it matter to what can wait.
+    assert meter.ask(now, 1500, egress=1, may_wait=True).wait_ns == 0
+    # Other terms go on from there.
+    meter.put(replace(shape, rate_bps=10**3, burst_bytes=10**9), now)
+    assert meter.left(1, now)["rate"] == 10**6 - 1500
+
+
+def test_a_line_that_wraps_takes_nothing_from_a_bucket_in_use(meter: Meter) -> None:
+    # 125 bytes a nanosecond: 2^64 of them after 4.7 years.
+    shallow = Limit("vpc", "v1", "egress", 1, rate_bps=10**12, burst_bytes=2000)
+    begin(meter, 0, 0, shallow)
+    meter.put(replace(shallow, burst_bytes=10**6), 0)
+    wraps = (1 << 64) // 125
+    for now in (wraps - 10 * NS, wraps - 5 * NS, wraps, wraps + 1, wraps + 5 * NS):
+        # A nanosecond after a full bucket was spent there are 125 and the byte that was left.
+        expected = 10**6 if now != wraps + 1 else 126
+        assert meter.left(1, now)["rate"] == expected
+        assert meter.ask(now, expected - 1, egress=1).passed
+        assert not meter.ask(now, 60, egress=1).passed
+
+
+@pytest.mark.parametrize("pps", [1, 10**9])
+def test_a_limit_of_packets_that_was_idle_for_years_is_full_and_no_more(
+    meter: Meter, pps: int
+) -> None:
+    begin(meter, 0, 0, Limit("vpc", "v1", "egress", 1, pps=pps, burst_packets=5))
+    for years in (1, 20, 290):
+        now = years * 365 * 86400 * NS
+        assert [meter.ask(now, 60, egress=1).passed for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_a_super_packet_bigger_than_the_burst_passes_a_full_bucket_and_is_owed(
@@ -240,61 +285,33 @@ def test_by_a_clock_that_lies_back_only_what_has_plenty_left_passes(meter: Meter
     assert (reply.passed, reply.mark) == (True, True)
 
 
-def test_a_packet_that_may_wait_leaves_when_the_bucket_has_it(meter: Meter) -> None:
-    limit = Limit("vpc", "v1", "egress", 1, rate_bps=8 * 10**6, burst_bytes=2000, shape=True)
-    begin(meter, 0, 0, limit)
-    waits = [meter.ask(0, 1000, egress=1, may_wait=True) for _ in range(200)]
-    departures = [reply.wait_ns for reply in waits if reply.passed]
-    # 1 byte a microsecond, 2,000 of them at once.
-    assert departures[:4] == [0, 0, 10**6, 2 * 10**6]
-    assert [b - a for a, b in pairwise(departures[1:])] == [10**6] * (len(departures) - 2)
-    # What is ahead of a packet may take 100 ms; then it is refused.
-    assert len(departures) == 2 + 101
-    assert waits[-1] == waits[-2]
-    assert (waits[-1].passed, waits[-1].kind) == (False, "rate")
-    # Without a queue that waits, the bucket is as empty as it is.
-    assert not meter.ask(100 * 10**6, 1000, egress=1).passed
-
-
-def test_who_can_wait_leaves_most_of_the_burst_to_those_who_cannot(meter: Meter) -> None:
-    # 0.3 s are 300,000 bytes; of them 262,144 pass at once where packets can wait.
-    limit = Limit("vpc", "v1", "egress", 1, rate_bps=8 * 10**6, shape=True)
-    begin(meter, 0, 0, limit)
-    sizes = [(1000, meter.ask(0, 1000, egress=1, may_wait=True)) for _ in range(300)]
-    assert [reply.wait_ns for _, reply in sizes[:262]] == [0] * 262
-    # The next has to wait for what it is short of, although there is some left.
-    assert sizes[262][1].wait_ns == (263_000 - 262_144) * 1000
-    assert meter.left(1, 0)["rate"] == 0
-    limit = replace(limit, rate_bps=8 * 10**7)
-    begin(meter, 0, 0, limit)
-    while meter.ask(0, 1000, egress=1, may_wait=True).passed:
-        pass
-    # What waits is 100 ms at the rate; the rest is there.
-    left = meter.left(1, 0)["rate"]
-    assert left == 3_000_000 - 262_144 - 1_000_000 - 1000 + 144
-    assert all(meter.ask(0, 1000, egress=1).passed for _ in range(left // 1000))
-
-
-@pytest.mark.parametrize("same", [True, False], ids=["one bucket", "two limits"])
-@pytest.mark.parametrize("size", [60, 1500])
+@pytest.mark.parametrize("same", [True, False], ids=["one limit", "two limits"])
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(10**6, 10**11), st.integers(3000, 10**6), st.integers(60, 1514),
+    st.integers(2, 40), WORDS, STARTS,
+)  # fmt: skip
 def test_two_cpus_at_once_spend_what_there_is_and_nothing_twice(
-    meter: Meter, size: int, same: bool
-) -> None:
-    rate, burst, step, each = 10**10, 30_000, 7, 400_000
+    meter: Meter, same: bool, rate: int, burst: int, size: int, over: int, word: int, start_ns: int
+) -> None:  # fmt: skip
+    each, tight = 20_000, 2 if same else 4
     first = Limit("vpc", "v1", "egress", 1, rate_bps=rate, burst_bytes=burst)
     second = Limit("vpc", "v2", "egress", 2, rate_bps=rate // 2, burst_bytes=burst)
-    begin(meter, 0, 0, first, *([] if same else [second]))
-    passed, refused = meter.drill(2, each, size, egress=1, step_ns=step)
+    begin(meter, word, start_ns, first, *([] if same else [second]))
+    # Several times what the tightest takes comes, so it never runs over.
+    step = max(1, tight * size * 8 * NS // (2 * rate * over))
+    passed, refused = meter.drill(2, each, size, egress=1, start_ns=start_ns, step_ns=step)
     assert passed + refused == 2 * each
+    end = start_ns + 2 * each * step
     least = rate if same else rate // 2
-    allowed = burst + Fraction(least * step * (2 * each - 1), 8 * NS)
+    allowed = burst + Fraction(least * 2 * each * step, 8 * NS)
     assert passed * size <= allowed
-    # A CPU may hold what is given back a moment later, and time is not in order: a packet each.
-    assert passed * size >= allowed - 3 * size
-    spent = {n: meter.spent(n)["rate"] for n in (1, 2)}
-    now = 2 * each * step
-    for number in (1,) if same else (1, 2):
-        assert limit_words.burst_bytes(first) >= meter.left(number, now)["rate"] >= 0, spent
+    # What one CPU held a moment while it asked another limit was given back: all of it is there.
+    drained = 0
+    while meter.ask(end, size, egress=1).passed:
+        drained += 1
+    if passed + drained < 2 * each:
+        assert allowed - size - 1 < (passed + drained) * size <= allowed
 
 
 def test_two_cpus_at_once_by_the_real_clock(meter: Meter) -> None:
@@ -306,5 +323,4 @@ def test_two_cpus_at_once_by_the_real_clock(meter: Meter) -> None:
     meter.put(shape, began)
     passed, _ = meter.drill(2, 1_000_000, 1500, egress=1)
     took = monotonic_ns() - began
-    assert passed * 1500 <= 20_000 + Fraction(2 * 10**9 * took, 8 * NS)
-    assert passed > 100
+    assert 20_000 - 1500 < passed * 1500 <= 20_000 + Fraction(2 * 10**9 * took, 8 * NS)

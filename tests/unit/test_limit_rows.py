@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import links, models, peopled
 
-from cipu_xdp.loader import abi, limit_rows
+from cipu_xdp.loader import abi, limit_rows, limit_table
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.limit_rows import FILL_BITS, NS, PACE_BITS
+from cipu_xdp.loader.limit_table import KINDS
 from cipu_xdp.loader.model import Model
 from cipu_xdp.loader.rows import rows
 
-KINDS = ("rate", "ceil", "packets")
+PLAIN = limit_table.PLAIN_KINDS
 ALL = abi.number("BUCKETS")
 RATES = st.integers(10**3, 10**12) | st.sampled_from([10**n for n in range(3, 13)])
 
@@ -47,7 +48,9 @@ def terms_of(model: Model, scope: str, name: str, direction: str = "egress") -> 
 def buckets(**words: Any) -> dict[str, dict[str, int]]:
     """The buckets that there are of a limit of these words."""
     terms = terms_of(set_all(peopled(), "red", **words), "vpc", "red")
-    return {kind: terms[kind] for kind in KINDS if terms[kind]["depth"]}
+    there = {kind: terms[kind] for kind in KINDS if terms[kind]["depth"]}
+    assert terms["kinds"] == sum(1 << KINDS.index(kind) for kind in there)
+    return there
 
 
 def first_of(model: Model, direction: str = "egress") -> int:
@@ -120,7 +123,7 @@ def test_a_limit_has_the_buckets_that_its_words_ask_for() -> None:
     assert buckets(rate="1mbit").keys() == {"rate"}
     assert buckets(pps=5).keys() == {"packets"}
     assert buckets(rate="1mbit", ceil="2mbit").keys() == {"rate", "ceil"}
-    assert buckets(rate="1mbit", ceil="2mbit", pps=5).keys() == set(KINDS)
+    assert buckets(rate="1mbit", ceil="2mbit", pps=5).keys() == set(PLAIN)
 
 
 def test_what_has_one_bucket_and_never_waits_says_which(model: Model) -> None:
@@ -150,18 +153,29 @@ def test_marks_come_when_half_of_the_burst_is_gone_if_they_are_asked_for() -> No
     words = {"rate": "1mbit", "burst": "1mb", "ceil": "2mbit", "credit": "7mb", "pps": 5}
     assert {bucket["mark"] for bucket in buckets(**words).values()} == {0}
     marked = buckets(**words, burst_packets=9, ecn=True)
-    assert [marked[kind]["mark"] for kind in KINDS] == [500_000, 500_000, 4]
+    assert [marked[kind]["mark"] for kind in PLAIN] == [500_000, 500_000, 4]
 
 
-def test_what_can_wait_leaves_the_rest_of_the_burst_to_what_cannot() -> None:
-    words = {"rate": "1gbit", "pps": "1m"}
-    assert {(b["pace"], b["reserve"]) for b in buckets(**words).values()} == {(0, 0)}
+def test_what_can_wait_has_buckets_of_its_own_that_it_waits_for() -> None:
+    words = {"rate": "1gbit", "ceil": "2gbit", "credit": "1gb", "pps": "1m"}
+    assert buckets(**words).keys() == set(PLAIN)
     shaped = buckets(**words, shape=True)
-    assert shaped["rate"]["reserve"] == shaped["rate"]["depth"] - 625_000
-    assert shaped["packets"]["reserve"] == shaped["packets"]["depth"] - 5000
-    # Eight nanoseconds a byte, a thousand a packet.
-    assert [shaped[kind]["pace"] >> PACE_BITS for kind in ("rate", "packets")] == [8, 1000]
-    assert buckets(rate="1gbit", burst=2000, shape=True)["rate"]["reserve"] == 0
+    assert shaped.keys() == set(KINDS)
+    assert {kind: shaped[kind] for kind in PLAIN} == buckets(**words)
+    # 5 ms at the rate leave at once; and what is banked, as far as the rate goes.
+    at_once = {"paced_rate": 10**9 + 1_250_000, "paced_ceil": 1_250_000, "paced_packets": 5000}
+    assert {kind: shaped[kind]["depth"] for kind in at_once} == at_once
+    for kind in PLAIN:
+        assert shaped[f"paced_{kind}"]["fill"] == shaped[kind]["fill"]
+        assert shaped[kind]["pace"] == 0
+    # Eight nanoseconds a byte, four, and a thousand a packet.
+    assert [shaped[kind]["pace"] >> PACE_BITS for kind in at_once] == [8, 4, 1000]
+
+
+def test_what_waits_for_long_is_marked_if_it_was_asked_for() -> None:
+    shaped = buckets(rate="1mbit", shape=True)
+    assert {bucket["mark"] for bucket in shaped.values()} == {0}
+    assert buckets(rate="1mbit", shape=True, ecn=True)["paced_rate"]["mark"] == 1
 
 
 def assert_at_its_rate(bucket: dict[str, int], exact: Fraction) -> None:
@@ -174,19 +188,19 @@ def assert_at_its_rate(bucket: dict[str, int], exact: Fraction) -> None:
 
 @given(RATES)
 def test_a_bucket_fills_no_faster_than_its_rate_and_hardly_slower(rate: int) -> None:
-    bucket = buckets(rate=rate, shape=True)["rate"]
+    bucket = buckets(rate=rate, shape=True)["paced_rate"]
     assert_at_its_rate(bucket, Fraction(rate, 8 * NS))
 
 
 @given(st.integers(1001, 10**12))
 def test_so_does_one_of_a_ceiling(ceil: int) -> None:
-    bucket = buckets(rate="1kbit", ceil=ceil, shape=True)["ceil"]
+    bucket = buckets(rate="1kbit", ceil=ceil, shape=True)["paced_ceil"]
     assert_at_its_rate(bucket, Fraction(ceil, 8 * NS))
 
 
 @given(st.integers(1, 10**9))
 def test_so_does_one_of_packets(pps: int) -> None:
-    assert_at_its_rate(buckets(pps=pps, shape=True)["packets"], Fraction(pps, NS))
+    assert_at_its_rate(buckets(pps=pps, shape=True)["paced_packets"], Fraction(pps, NS))
 
 
 def test_a_row_says_nothing_of_when_it_began(model: Model) -> None:

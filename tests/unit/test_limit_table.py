@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from limit_lines import Limit, Shape, begun, packed
 
 from cipu_xdp.loader import abi, limit_table
+from cipu_xdp.loader.limit_rows import FILL_BITS
 from cipu_xdp.loader.limit_table import KINDS, WORD
 
 SECOND = 10**9
+YEAR = 365 * 86400 * SECOND
 
 # From one packet a second to 1000 gbit.
 fills = st.sampled_from((1, 1 << 26, 1 << 56, 9 * 10**18)) | st.integers(72_057_594, 9 * 10**18)
@@ -159,9 +161,21 @@ def test_a_clock_that_lies_back_takes_nothing_away() -> None:
     assert limit.left() == {"rate": 500}
 
 
-@pytest.mark.parametrize(
-    ("word", "number"),
-    [(0, 0), (1, 1), (WORD - 1, -1), (WORD, 0), (-1, -1), (WORD >> 1, -(1 << 63)), (-WORD, 0)],
-)
-def test_a_difference_of_words_wraps(word: int, number: int) -> None:
-    assert limit_table.signed(word) == number
+@pytest.mark.parametrize("fill", [1, 1 << 53, 1 << 56, 9 * 10**18])
+@pytest.mark.parametrize("years", [1, 2, 3, 5, 11, 100, 250])
+def test_what_nobody_used_for_years_is_full_and_no_more(fill: int, years: int) -> None:
+    limit = Limit({"rate": (fill, 10**6)}, dict.fromkeys(KINDS, WORD - 5), 7)
+    limit.spend("rate", Fraction(1))
+    limit.wait(years * YEAR)
+    full = min(10**6, years * YEAR * fill >> FILL_BITS)
+    assert limit.left() == {"rate": full}
+    # What is set then begins with that, and what is spent then is spent.
+    limit.change({"rate": (1, 10**9)})
+    assert limit.left() == {"rate": full}
+    limit.wait(years * YEAR)
+    assert limit.left() == {"rate": full + (years * YEAR >> FILL_BITS)}
+    limit.spend("rate", Fraction(1, 2))
+    left = limit.left()
+    limit.change({"rate": (fill, 10**6)})
+    limit.change({"rate": (1, 10**9)})
+    assert limit.left() == {"rate": min(10**6, left["rate"])}

@@ -200,13 +200,32 @@ def test_what_was_given_is_taken() -> None:
     assert limit_words.credit_bytes(banked) == 77
 
 
-def test_where_packets_can_wait_no_more_passes_at_once_than_5_ms() -> None:
+def test_where_packets_can_wait_no_more_leaves_at_once_than_5_ms() -> None:
     big = limit(rate_bps=10**9, pps=10**6, shape=True)
     assert limit_words.shaped_burst_bytes(big) == 625_000
     assert limit_words.shaped_burst_packets(big) == 5000
-    small = limit(rate_bps=10**9, burst_bytes=2000, pps=10**6, burst_packets=3)
-    assert limit_words.shaped_burst_bytes(small) == 2000
-    assert limit_words.shaped_burst_packets(small) == 3
+    # Of a small burst at least half.
+    small = limit(rate_bps=10**9, burst_bytes=2001, pps=10**6, burst_packets=3)
+    assert limit_words.shaped_burst_bytes(small) == 1001
+    assert limit_words.shaped_burst_packets(small) == 2
+    # And what leaves the queue its 0.1 s, if that is more.
+    middling = limit(rate_bps=8 * 10**6, burst_bytes=250_000, pps=1000, burst_packets=220)
+    assert limit_words.shaped_burst_bytes(middling) == 150_000
+    assert limit_words.shaped_burst_packets(middling) == 120
+
+
+@given(st.integers(MIN_RATE_BPS, MAX_RATE_BPS), st.integers(1, MAX_PPS))
+def test_the_recommended_burst_has_room_for_a_full_queue_and_what_leaves_at_once(
+    rate: int, pps: int
+) -> None:
+    it = limit(rate_bps=rate, pps=pps, shape=True)
+    queue, packets = rate // 80, pps // 10
+    assert limit_words.burst_bytes(it) >= limit_words.shaped_burst_bytes(it) + queue + 65536
+    assert limit_words.shaped_burst_bytes(it) >= 4 * 65536
+    assert limit_words.burst_packets(it) >= limit_words.shaped_burst_packets(it) + packets + 64
+    # Of a fast one it is no more than without.
+    if rate >= 2 * 10**7:
+        assert limit_words.burst_bytes(it) == limit_words.burst_bytes(limit(rate_bps=rate))
 
 
 def test_the_recommended_credit_is_a_minute_at_the_ceiling() -> None:

@@ -107,6 +107,14 @@ def test_a_burst_of_just_one_packet_is_one(model: Model) -> None:
     assert limited(model, rate="1mbit", burst=614, mtu=600).burst_bytes == 614
 
 
+@pytest.mark.parametrize("word", ["ecn", "shape"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_yes_and_no_are_not_guessed(model: Model, word: str, value: object) -> None:
+    words: dict[str, Any] = {"rate": "1mbit", word: value}
+    why = f"{word} is {value!r}, neither true nor false"
+    refused(why, verbs.set_limit, model, "eni", "a", "egress", **words)
+
+
 def test_what_is_received_cannot_be_shaped(model: Model) -> None:
     words = {"rate": "1mbit", "shape": True}
     error = refused("cannot be paced", verbs.set_limit, model, "vpc", "red", "ingress", **words)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
@@ -162,6 +163,19 @@ def test_an_uplink_paces_or_polices_if_there_is_anything_to_pace() -> None:
     assert show_limits.pacing(None, shaped) is None
     assert show_limits.pacing(FQ, limited("a egress")) is None
     assert show_limits.pacing(FQ, limited("b egress", rate="1mbit", shape=True)) is None
+    # XDP has no queue, whatever the uplink's.
+    assert show_limits.pacing(FQ, verbs.set_eni(shaped, "a", hook="xdp")) == "polices"
+    vpc = limited("red egress", rate="1mbit", shape=True)
+    assert show_limits.pacing(FQ, vpc) == "paces"
+    assert show_limits.pacing(FQ, verbs.set_eni(vpc, "a", hook="xdp")) == "polices"
+
+
+def test_several_uplinks_have_no_queue() -> None:
+    model = limited("a egress", rate="1mbit", shape=True)
+    other = replace(model.uplinks["eth0"], iface="eth1", vtep=ip_address("192.0.2.9"))
+    model = verbs.set_uplink(model, other)
+    (note,) = show_limits.notes(model, EGRESS, {"eth0": UP0, "eth1": UP0})
+    assert note.startswith("It polices instead of pacing: eth0 and eth1 have no fq queue.")
 
 
 class Plain:

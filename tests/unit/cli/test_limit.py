@@ -121,7 +121,11 @@ def test_an_eni_and_a_vpc_say_how_they_are_limited(run: Run, fake: FakeOverlay) 
 
 
 @pytest.mark.parametrize(
-    ("shaping", "said"), [("paces", "paced"), ("polices", "policed, it has no fq queue")]
+    ("shaping", "said"),
+    [
+        ("paces", "paced"),
+        ("polices", "policed: it has no fq queue, or XDP takes what they limit"),
+    ],
 )
 def test_an_uplink_says_what_becomes_of_limits_that_are_to_be_shaped(
     run: Run, fake: FakeOverlay, shaping: str, said: str
