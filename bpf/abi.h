@@ -47,7 +47,8 @@ enum step {
 	STEP_JUDGE = 0,
 	STEP_SETTLE = 1,
 	STEP_METER = 2,
-	STEPS = 3,
+	STEP_OTHER = 3,		/* another version's first program, which may know the session */
+	STEPS = 4,
 };
 
 /* Which way a rule looks, from the ENI that it binds. */

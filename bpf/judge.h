@@ -313,4 +313,14 @@ inline_always enum verdict settle(struct scratch *scratch, struct packet *p, str
 	return verdict;
 }
 
+/*
+ * No session of ours lets it pass; while one version takes over from another,
+ * one of the other's may (STEP_OTHER). Nothing is there to call at any other time.
+ */
+inline_always bool may_be_known_to_other(enum verdict verdict)
+{
+	return verdict == EGRESS_DENIED || verdict == INGRESS_DENIED || verdict == NO_SESSION ||
+	       verdict == UNKNOWN_FRAGMENT;
+}
+
 #endif

@@ -110,6 +110,8 @@ inline_always int tenant_carry_out(struct __sk_buff *skb, struct packet *p, cons
 inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
 				struct way *way, enum verdict verdict)
 {
+	if (may_be_known_to_other(verdict))
+		steps.call(skb, STEP_OTHER);
 	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
 		leave(way, verdict);

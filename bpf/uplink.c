@@ -197,6 +197,8 @@ inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const s
 	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
 	if (verdict == DELIVERED && skb->gso_size && p->protocol == IPPROTO_UDP)
 		verdict = GSO_REFUSED;
+	if (may_be_known_to_other(verdict))
+		steps.call(skb, STEP_OTHER);
 	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
 		leave(way, verdict);

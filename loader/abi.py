@@ -8,7 +8,7 @@ compile. Which table holds which record is the matter of tables.py.
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -104,10 +104,11 @@ class Verdict:
     meaning: str
 
 
-def _record(name: str, body: str) -> Record:
+def made_record(name: str, parts: Iterable[tuple[str, str, int]]) -> Record:
+    """A record of these fields: the C type, name and count (0: a plain number) of each."""
     fields, codec, offset = [], "=", 0
-    for ctype, field, count in _FIELD.findall(body):
-        fields.append(Field(ctype, field, int(count or 0), offset))
+    for ctype, field, count in parts:
+        fields.append(Field(ctype, field, count, offset))
         codec += fields[-1].code
         offset = struct.calcsize(codec)
     return Record(name, tuple(fields), struct.Struct(codec))
@@ -116,7 +117,10 @@ def _record(name: str, body: str) -> Record:
 @cache
 def records() -> Mapping[str, Record]:
     """Every record of abi.h by name."""
-    return {name: _record(name, body) for name, body in _STRUCT.findall(source_text("abi.h"))}
+    return {
+        name: made_record(name, [(c, field, int(n or 0)) for c, field, n in _FIELD.findall(body)])
+        for name, body in _STRUCT.findall(source_text("abi.h"))
+    }
 
 
 @cache

@@ -9,7 +9,7 @@ to it, and the reverse on the way out. What is desired is the model's matter.
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import abi, choice, links, policy_rows, rows
+from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_rows, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import REPLACE_HINT
@@ -33,7 +33,7 @@ class Attachment:
     def __init__(self, place: Place, record: Record, devices: Devices, tables: Tables) -> None:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
         self.links = links.links()
-        self.hooks = Hooks(place, tables.directory.parent, record, devices)
+        self.hooks = Hooks(place, tables.directory, record, devices)
         self._made: tuple[Model, Model | None, Rows] | None = None
 
     @classmethod
@@ -54,6 +54,7 @@ class Attachment:
             record = Record(netns=netns)  # that namespace is gone, and its devices with it
         place.keep(record)
         sizes = checked_sizes(model.table_sizes)
+        layouts.keep()
         tables = Tables.create(place.make_pins(), sizes)
         return cls(place, record, devices, tables)
 
@@ -161,6 +162,33 @@ class Attachment:
             )
             raise
 
+    # All hooks, of programs that are kept
+
+    def put_tc_everywhere(self, model: Model, undo: Undo) -> None:
+        """Make the TC hooks of every ENI's device and uplink what is kept for them."""
+        for dev in self._tenants(model):
+            fd = undo.hold(self.hooks.open_program("tenant_ingress"))
+            self.hooks.put_tc(self.links[dev].ifindex, "ingress", fd, undo)
+        for ifindex in self._uplinks():
+            for direction in ("egress", "ingress"):
+                fd = undo.hold(self.hooks.open_program(f"uplink_{direction}", ifindex))
+                self.hooks.put_tc(ifindex, direction, fd, undo)
+
+    def put_xdp_everywhere(self, model: Model, undo: Undo) -> None:
+        """The same of XDP."""
+        for ifindex, hooked in self._uplinks().items():
+            if hooked.hook == "xdp":
+                fd = undo.hold(self.hooks.open_program("uplink_xdp", ifindex))
+                self.hooks.put_xdp(ifindex, fd, hooked.xdp_mode, undo)
+        self.put_tenants(model, self._tenants(model), undo)
+
+    def _tenants(self, model: Model) -> list[str]:
+        return [eni.dev for eni in model.enis.local() if eni.dev in self.links and eni.dev]
+
+    def _uplinks(self) -> dict[int, Hooked]:
+        known = self.record.uplinks.items()
+        return {self.links[name].ifindex: one for name, one in known if name in self.links}
+
     # Uplinks
 
     def put_uplink(
@@ -251,7 +279,7 @@ def clear(place: Place, record: Record, devices: Devices) -> None:
     """Take everything of an instance out of the kernel, in whatever state or layout it is."""
     pins = place.pins
     if pins is not None:
-        hooks = Hooks(place, pins, record, devices)
+        hooks = Hooks(place, pins / generations.DRAFT, record, devices)
         for link in links.links().values():
             hooks.drop_all(link.ifindex)
     place.clear()

@@ -62,6 +62,8 @@ class Instance:
     trouble: str = ""
     namespace: bool = True
     layouts: tuple[str, ...] = ()
+    # Whether this version can carry over what is kept in them.
+    known_layouts: bool = True
     here: bool = False
     uplinks: tuple[str, ...] = ()
 

@@ -104,7 +104,8 @@ def _trouble(facts: Instance) -> tuple[str, str | None]:
     others = [one for one in facts.layouts if one != layout()]
     if others:
         told = f"its tables are {', '.join(others)}, and this version's are {layout()}"
-        return told, f"{clear} && {named} attach {facts.uplinks[0] if facts.uplinks else 'IFACE'}"
+        fresh = f"{clear} && {named} attach {facts.uplinks[0] if facts.uplinks else 'IFACE'}"
+        return told, f"{named} upgrade" if facts.known_layouts else fresh
     return ("", None) if facts.layouts else ("its attach was interrupted", again)
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our programs on devices: put on, replaced in place, taken off, each with its undo.
 
-XDP programs hang on BPF links pinned under ``links/``, TC programs on clsact.
+XDP programs hang on BPF links pinned under ``links/``, TC programs on clsact;
+what they are, and what they call, is pinned with the tables they work on.
 What is in the way of them is foreign.py's; which program goes where is decided
 in attach.py.
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from cipu_xdp.loader import kernel
+from cipu_xdp.loader import generations, kernel
 from cipu_xdp.loader.devices import BROUGHT, EGRESS, INGRESS, Devices, Filter
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import Way
@@ -21,35 +22,40 @@ from cipu_xdp.loader.undo import Undo
 
 MODES = {"native": kernel.XDP_NATIVE, "generic": kernel.XDP_GENERIC}
 DIRECTIONS = {"ingress": INGRESS, "egress": EGRESS}
+# r0 = XDP_PASS; exit
+PASSES_ALL = bytes.fromhex("b700000002000000 9500000000000000")
 
 
 class Hooks:
     """The hooks of one attached instance."""
 
-    def __init__(self, place: Place, pins: Path, record: Record, devices: Devices) -> None:
+    def __init__(self, place: Place, generation: Path, record: Record, devices: Devices) -> None:
         self._place, self._record, self._devices = place, record, devices
-        self._pins = pins
-        for part in ("links", "programs", "uplinks"):
-            (pins / part).mkdir(mode=0o700, exist_ok=True)
+        self._generation, self._pins = generation, generation.parent
+        for path in (self._pins / "links", generation / "programs", generation / "uplinks"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # Programs that later commands attach again, and what hooks call.
 
     def keep_programs(self, fds: Mapping[str, int], undo: Undo) -> None:
         """Pin these programs of the tenants in place of those kept before."""
-        _keep(self._pins / "programs", fds, undo)
+        _keep(self._generation / "programs", fds, undo)
 
     def keep_uplink(self, ifindex: int, fds: Mapping[str, int], undo: Undo) -> None:
         """Pin what an uplink's hooks call: the kernel empties an array that nobody names."""
-        _keep(self._pins / "uplinks" / str(ifindex), fds, undo)
+        _keep(self._generation / "uplinks" / str(ifindex), fds, undo)
 
-    def open_program(self, name: str) -> int:
-        """The file descriptor of a kept program."""
-        return kernel.open_pin(str(self._pins / "programs" / name))
+    def open_program(self, name: str, ifindex: int = 0) -> int:
+        """The file descriptor of a kept program or array: of tenants, or of an uplink."""
+        return kernel.open_pin(str(self._kept(ifindex) / name))
+
+    def _kept(self, ifindex: int) -> Path:
+        return self._generation / (f"uplinks/{ifindex}" if ifindex else "programs")
 
     def kept_tags(self, ifindex: int) -> dict[str, str]:
         """The digests of what is kept for tenants, and for an uplink, by name: also of arrays."""
         tags = {}
-        for place in (self._pins / "programs", self._pins / "uplinks" / str(ifindex)):
+        for place in {self._kept(0), self._kept(ifindex)}:
             for path in place.iterdir() if place.is_dir() else ():
                 fd = kernel.open_pin(str(path))
                 tags[path.name] = kernel.program_info(fd).tag
@@ -58,7 +64,7 @@ class Hooks:
 
     def has_program(self, name: str) -> bool:
         """Is a program of that name kept?"""
-        return has_program(self._pins, name)
+        return (self._kept(0) / name).exists()
 
     # TC
 
@@ -164,6 +170,12 @@ class Hooks:
         """The id of our program there, 0 for none."""
         return xdp_program(self._pins, ifindex)
 
+    def set_xdp_aside(self, ifindex: int, undo: Undo) -> None:
+        """Have our XDP there leave every packet to TC, which can do all that it does."""
+        if self.xdp_program(ifindex):
+            aside = undo.hold(kernel.load_program("aside", "xdp", PASSES_ALL))
+            self.put_xdp(ifindex, aside, "", undo)
+
     def drop_all(self, ifindex: int) -> None:
         """Take every hook of ours off a device; XDP first, for it relies on TC."""
         self.drop_xdp(ifindex)
@@ -171,7 +183,7 @@ class Hooks:
         for direction in DIRECTIONS:
             self.drop_tc(ifindex, direction)
         self.drop_clsact(ifindex)
-        shutil.rmtree(self._pins / "uplinks" / str(ifindex), ignore_errors=True)
+        shutil.rmtree(self._kept(ifindex), ignore_errors=True)
 
     # What is not ours
 
@@ -181,8 +193,8 @@ class Hooks:
 
 
 def has_program(pins: Path, name: str) -> bool:
-    """Does the instance of these pins keep a program of that name?"""
-    return (pins / "programs" / name).exists()
+    """Does the instance of these pins keep a program of tenants of that name?"""
+    return any((one / "programs" / name).exists() for one in generations.known(pins)[-1:])
 
 
 def xdp_program(pins: Path, ifindex: int) -> int:

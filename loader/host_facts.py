@@ -12,7 +12,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cipu_xdp.loader import compiler, kernel, lab_record, libbpf, netns, pins, source
+from cipu_xdp.loader import (
+    compiler,
+    generations,
+    kernel,
+    lab_record,
+    layouts,
+    libbpf,
+    netns,
+    pins,
+    source,
+)
 from cipu_xdp.loader.doctor_facts import Clock, Directory, Instance, Lab, Memory, Tool
 from cipu_xdp.loader.errors import BadInput, CipuError
 from cipu_xdp.loader.lab_plan import PREFIX
@@ -109,22 +119,28 @@ def _instance(place: Place, alive: set[int]) -> Instance:
     except BadInput as error:
         trouble = f"its record: {error.why}"
     where = place.pins
+    found = tuple(_layouts(where)) if where else ()
     return Instance(
         place.instance,
         recorded=record is not None,
         pinned=where is not None,
         trouble=trouble,
         namespace=record is None or record.netns in alive,
-        layouts=tuple(_layouts(where)) if where else (),
+        layouts=found,
+        known_layouts=all(map(layouts.is_known, found)),
         uplinks=tuple(record.uplinks) if record else (),
     )
 
 
 def _layouts(where: Path) -> Iterator[str]:
-    """The layouts that there are tables of; ours counts if they are all there."""
-    for path in sorted(where.glob("layout-*")):
-        if path.name != layout() or all((path / name).exists() for name in declarations()):
-            yield path.name
+    """The layouts that there are complete tables of."""
+    for path in generations.known(where):
+        if generations.layout_of(path) != layout() or _is_whole(path):
+            yield generations.layout_of(path)
+
+
+def _is_whole(generation: Path) -> bool:
+    return all((generation / name).exists() for name in declarations())
 
 
 def labs() -> Iterator[Lab]:

@@ -80,14 +80,15 @@ class Instance:
         from cipu_xdp.loader.attach import Attachment
         from cipu_xdp.loader.devices import Devices
 
-        self._attached()
+        self.attached()
         with self.locked(), Devices() as devices, self.store() as store:
-            attachment = Attachment.open(self._attached(), self.place, devices)
+            attachment = Attachment.open(self.attached(), self.place, devices)
             with contextlib.closing(attachment):
                 self._heal(store, attachment)
                 yield store, attachment
 
-    def _attached(self) -> pins.Record:
+    def attached(self) -> pins.Record:
+        """What is attached. Raises NotAttached."""
         record = self.place.record()
         if record is None or self.place.pins is None:
             raise NotAttached(
@@ -99,7 +100,10 @@ class Instance:
 
     def _heal(self, store: SqliteStore, attachment: "Attachment") -> None:
         """Finish or take back what a killed command left half done."""
+        from cipu_xdp.loader import succession
+
         intents, model = store.intents(), store.load()
+        succession.finish(attachment, model)
         if not intents:
             return
         if not model.uplinks:
@@ -121,7 +125,7 @@ class Instance:
         from cipu_xdp.loader.attach import Attachment
         from cipu_xdp.loader.devices import Devices
 
-        record = self._attached()
+        record = self.attached()
         with Devices() as devices, self.store() as store:
             attachment = Attachment.open(record, self.place, devices)
             with contextlib.closing(attachment):

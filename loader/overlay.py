@@ -109,12 +109,16 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
         *,
         dry_run: bool = False,
         force: bool = False,
+        table_sizes: Mapping[str, int] | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> Answer:
-        """Replace the running programs by this version's, in place (upgrade.upgrade)."""
+        """Replace programs, and tables that are others, by this version's (upgrade.upgrade)."""
         from cipu_xdp.loader import upgrade
 
-        return upgrade.upgrade(self._instance, dry_run=dry_run, force=force, progress=progress)
+        return upgrade.upgrade(
+            self._instance, dry_run=dry_run, force=force, table_sizes=table_sizes or {},
+            progress=progress,
+        )  # fmt: skip
 
     # What tenants have
 

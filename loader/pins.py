@@ -120,6 +120,8 @@ class Place:
             self.record_file.unlink(missing_ok=True)
             self.record_file.with_suffix(".new").unlink(missing_ok=True)
             if root and not any(path.is_dir() for path in root.iterdir()):
+                for path in RUN.glob("layout-*"):
+                    path.unlink()
                 _unmount()
 
 

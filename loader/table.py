@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TypeVar
 
@@ -39,14 +39,16 @@ class Declaration:
     value: str
     entries: int
     flags: str
+    key_size: int
+    row_size: int
 
-    @property
-    def key_size(self) -> int:
-        return _size(self.key)
+    def plain(self) -> dict[str, str | int]:
+        """What makes it again."""
+        return asdict(self)
 
     @property
     def value_size(self) -> int:
-        return 4 if self.nested else _size(self.value)
+        return 4 if self.nested else self.row_size
 
     @property
     def nested(self) -> bool:
@@ -76,7 +78,7 @@ class Declaration:
 
     def create_inner(self, entries: int) -> int:
         """Make a table that goes into this one; returns its file descriptor."""
-        return maps.create("array", self.name, 4, _size(self.value), entries, "BPF_F_INNER_MAP")
+        return maps.create("array", self.name, 4, self.row_size, entries, "BPF_F_INNER_MAP")
 
     def c_text(self, directory: str, entries: int) -> str:
         """The declaration by which BCC opens the pinned table."""
@@ -97,7 +99,7 @@ def declarations() -> Mapping[str, Declaration]:
     """Every table of tables.h by name."""
     found = _TABLE.findall(abi.source_text("tables.h"))
     return {
-        name: Declaration(kind, name, key, value, int(entries), flags)
+        name: Declaration(kind, name, key, value, int(entries), flags, _size(key), _size(value))
         for kind, name, key, value, entries, flags in found
     }
 
@@ -161,7 +163,7 @@ class Table:
             return
         fd = maps.open_by_id(int.from_bytes(number, "little"))
         try:
-            for _, value in maps.items(fd, 4, _size(self.declaration.value)):
+            for _, value in maps.items(fd, 4, self.declaration.row_size):
                 yield value
         finally:
             os.close(fd)
@@ -187,7 +189,7 @@ class Table:
         fds: dict[bytes, int] = {}
         try:
             for key, value in rows:
-                count = len(value) // _size(self.declaration.value)
+                count = len(value) // self.declaration.row_size
                 fds[key] = self.declaration.create_inner(count)
                 maps.fill(fds[key], value, count)
             maps.update_many(self.fd, {key: abi.u32(fd) for key, fd in fds.items()})

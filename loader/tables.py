@@ -13,9 +13,9 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
-from cipu_xdp.loader import abi, kernel, limit_table, maps
-from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch, NotAttached
-from cipu_xdp.loader.table import Table, declarations, layout
+from cipu_xdp.loader import abi, generations, kernel, layouts, limit_table, maps
+from cipu_xdp.loader.errors import BadInput, KernelRefused
+from cipu_xdp.loader.table import Table, declarations
 
 # A row may name rows of the tables before it.
 WRITTEN = (
@@ -51,16 +51,6 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     return chosen | {name: chosen[other] * times for name, (other, times) in AS_BIG_AS.items()}
 
 
-def _check_layout(directory: Path) -> None:
-    others = [path.name for path in directory.glob("layout-*") if path.name != layout()]
-    if others:
-        raise LayoutMismatch(
-            "open the tables",
-            f"they are {', '.join(others)}, and this version's are {layout()}",
-            "Detach and attach again: cipu-xdp detach --all, then cipu-xdp attach IFACE.",
-        )
-
-
 class Tables:
     """All tables of an instance, open."""
 
@@ -72,44 +62,62 @@ class Tables:
         return self._tables[name]
 
     @classmethod
-    def create(cls, directory: Path, sizes: Mapping[str, int]) -> "Tables":
-        """Make and pin every table that is not pinned yet.
+    def create(cls, pins: Path, sizes: Mapping[str, int]) -> "Tables":
+        """Open the newest tables, or make and pin the first.
 
         Raises:
-            LayoutMismatch: tables of another layout are there.
+            LayoutMismatch: they are of another version's layout.
         """
-        _check_layout(directory)
-        place = directory / layout()
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, table in declarations().items():
-            if (place / name).exists():
-                continue
-            fd = table.create(sizes[name])
-            kernel.pin(fd, str(place / name))
-            os.close(fd)
-        return cls.open(directory)
+        if not generations.known(pins):
+            draft = cls.draft(pins, sizes)
+            draft.complete()
+            draft.close()
+        return cls.open(pins)
 
     @classmethod
-    def open(cls, directory: Path) -> "Tables":
-        """Open the pinned tables.
+    def open(cls, pins: Path) -> "Tables":
+        """Open the newest tables that are pinned.
 
         Raises:
             LayoutMismatch: they are pinned in the layout of another version.
-            NotAttached: some are missing; an attach was interrupted.
+            NotAttached: there are none; an attach was interrupted.
         """
-        _check_layout(directory)
-        place = directory / layout()
-        if not all((place / name).exists() for name in declarations()):
-            raise NotAttached(
-                "open the tables",
-                "an attach was interrupted before all were there",
-                "Attach again: cipu-xdp attach IFACE.",
-            )
+        generation = generations.newest(pins)
+        generations.check(generation)
+        return cls.of(generation)
+
+    @classmethod
+    def of(cls, generation: Path) -> "Tables":
+        """Open the tables of a generation, in whatever layout. Raises LayoutMismatch if unknown."""
+        named = layouts.read(generations.layout_of(generation))
         opened = {
-            name: Table(table, kernel.open_pin(str(place / name)))
-            for name, table in declarations().items()
+            name: Table(table, kernel.open_pin(str(generation / name)))
+            for name, table in named.tables.items()
         }
-        return cls(place, opened)
+        return cls(generation, opened)
+
+    @classmethod
+    def draft(
+        cls, pins: Path, sizes: Mapping[str, int], before: "Tables | None" = None
+    ) -> "Tables":
+        """Make and pin a generation that does not count until it is complete.
+
+        What `before` has the same way and as big, both have from now on.
+        """
+        place, made = generations.draft(pins), {}
+        old = layouts.read(generations.layout_of(before.directory)) if before else None
+        for name, table in declarations().items():
+            if before and old and _shared(before, old, name, sizes[name]):
+                fd = os.dup(before[name].fd)
+            else:
+                fd = table.create(sizes[name])
+            kernel.pin(fd, str(place / name))
+            made[name] = Table(table, fd)
+        return cls(place, made)
+
+    def complete(self) -> None:
+        """Have a draft be the newest."""
+        self.directory = generations.complete(self.directory)
 
     def close(self) -> None:
         """Close the file descriptors; the tables stay pinned."""
@@ -150,7 +158,7 @@ class Tables:
             raise BadInput(
                 f"fill the table {name}",
                 f"it is full: {needed} entries wanted, it holds {self[name].capacity}",
-                f"Detach, and attach with --table-size {name}={needed} or more.",
+                f"Give it more: cipu-xdp upgrade --table-size {name}={needed}.",
             )
 
     def sync(self, wanted: Rows, within: Mapping[str, Set[bytes]] = NO_KEYS) -> None:
@@ -248,6 +256,12 @@ class Tables:
                 sum(part["bytes"] for part in parts),
             )
         return sums
+
+
+def _shared(before: Tables, old: layouts.Layout, name: str, size: int) -> bool:
+    if name == layouts.SCRATCH or not layouts.is_same(name, old, layouts.ours()):
+        return False
+    return before[name].capacity == size
 
 
 def _changed(wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

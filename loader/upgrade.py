@@ -1,64 +1,149 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running programs replaced by those of the version that is installed, in place.
+"""Running programs and tables replaced by those of the version that is installed.
 
-All are loaded, verified and tested before any is replaced; tables stay as they
-are, and with them sessions, what limits have left, and counters. How a program
-takes another's place is hooks.py's.
+All are made, verified and tested before any takes another's place. Tables that
+are the same in both are shared; what the others hold is carried over (carry.py).
+How hooks come to the new programs is succession.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
-from cipu_xdp.loader import __version__, program, selftest, uplinks
+from cipu_xdp.loader import __version__, generations, layouts, program, selftest, succession
+from cipu_xdp.loader import model as models
 from cipu_xdp.loader.attach import Attachment
+from cipu_xdp.loader.carry import Carrier
+from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.hooks import Hooks
 from cipu_xdp.loader.instance import Instance
-from cipu_xdp.loader.records import Uplink
+from cipu_xdp.loader.program import Programs
+from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.tables import Tables, checked_sizes
+from cipu_xdp.loader.undo import Undo
 
 Answer = dict[str, Any]
 Progress = Callable[[str], None]
 
 
-def upgrade(instance: Instance, *, dry_run: bool, force: bool, progress: Progress) -> Answer:
+@dataclass(frozen=True)
+class Made:
+    """The new programs: of tenants, and of each uplink that is there."""
+
+    tenant: Programs
+    uplinks: Mapping[str, Programs]
+
+
+def upgrade(
+    instance: Instance,
+    *,
+    dry_run: bool,
+    force: bool,
+    table_sizes: Mapping[str, int],
+    progress: Progress,
+) -> Answer:
     """Replace the programs of every attached uplink, and of the ENIs.
 
     Args:
         dry_run: only load, verify and test the new ones.
         force: replace also what is the same.
+        table_sizes: tables that are to hold another number of rows from now on.
 
     Returns:
-        the version, and of each uplink "iface", "state" ("same", "tested" or
-        "replaced") and "programs": of each name the tag "was" and "is", None for none.
+        the version, of each uplink "iface", "state" ("same", "tested" or
+        "replaced") and "programs": of each name the tag "was" and "is", None for none;
+        and "tables": the names of those that are new.
 
     Raises:
-        NotAttached, LayoutMismatch: there is nothing to replace in these tables.
+        NotAttached: there is nothing to replace.
+        LayoutMismatch: the tables are of a layout of which nothing is known.
+        BadInput: the tables would be too small.
         VerifierRefused: the new programs do not load, or fail the test.
     """
-    with instance.changing() as (store, attachment):
-        model = store.load()
-        known = [model.uplinks[name] for name in attachment.record.uplinks if name in model.uplinks]
-        found = {uplink: _tried(attachment, uplink, progress) for uplink in known}
-    answers = []
-    for uplink, programs in found.items():
-        state = "same" if all(one["was"] == one["is"] for one in programs) else "tested"
-        if not dry_run and (force or state != "same"):
-            wish = uplinks.wish_of(uplink, progress)
-            uplinks.attach_uplink(instance, wish)
-            state = "replaced"
-        answers.append({"iface": uplink.iface, "state": state, "programs": programs})
-    return {"version": __version__, "dry_run": dry_run, "uplinks": answers}
+    with instance.locked(), Devices() as devices, instance.store() as store:
+        record, pins = instance.attached(), instance.place.make_pins()
+        before, intents = store.load(), store.intents()
+        after = _with_sizes(before, table_sizes)
+        with closing(Tables.of(generations.newest(pins))) as old:
+            succession.finish(Attachment(instance.place, record, devices, old), before)
+            new = Tables.draft(pins, checked_sizes(after.table_sizes), old)
+            with closing(new), Undo() as undo:
+                undo.step(generations.discard, new.directory)
+                draft = Attachment(instance.place, record, devices, new)
+                draft.check_room(after)
+                Carrier(old, new).check_room()
+                made = _made(draft, after, progress)
+                answer = _answer(draft, old, made, dry_run=dry_run)
+                if dry_run or not (force or _differs(answer)):
+                    generations.discard(new.directory)
+                    return answer
+                progress("replacing")
+                attachment = _replace(draft, old, made, after, undo)
+                attachment.restore_tenants(after, intents - set(after.uplinks))
+                store.commit(before, after, settle=intents - set(after.uplinks))
+            attachment.note_written(attachment.state(after, store.revision()))
+    return answer | {"uplinks": [one | {"state": "replaced"} for one in answer["uplinks"]]}
 
 
-def _tried(attachment: Attachment, uplink: Uplink, progress: Progress) -> list[Answer]:
-    """Load and test what this version would put there; returns its programs beside the running."""
-    progress(f"compiling and testing the programs of {uplink.iface}")
+def _with_sizes(model: Model, sizes: Mapping[str, int]) -> Model:
+    if not sizes:
+        return model
+    checked_sizes(sizes)
+    return models.set_table_sizes(model, {**model.table_sizes, **sizes})
+
+
+def _made(attachment: Attachment, model: Model, progress: Progress) -> Made:
+    """Compile, load and test the programs of every uplink."""
     hooked = attachment.record.uplinks
-    xdp = hooked[uplink.iface].hook == "xdp"
     any_xdp = any(one.hook == "xdp" for one in hooked.values())
+    progress("compiling and testing the programs")
     tenant = program.load_tenant(attachment.tables, xdp=any_xdp)
-    ours = program.load_uplink(attachment.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
-    selftest.check(tenant, ours, uplink)
-    link = attachment.links.get(uplink.iface)
-    kept = attachment.hooks.kept_tags(link.ifindex if link else 0)
-    was = {name: tag for name, tag in kept.items() if name not in program.ARRAYS.values()}
-    now = tenant.tags() | ours.tags()
-    return [{"name": name, "was": was.get(name), "is": now.get(name)} for name in sorted(was | now)]
+    made = {}
+    for name in _uplinks(attachment, model):
+        uplink = model.uplinks[name]
+        xdp = hooked[name].hook == "xdp"
+        made[name] = program.load_uplink(attachment.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
+        selftest.check(tenant, made[name], uplink)
+    return Made(tenant, made)
+
+
+def _uplinks(attachment: Attachment, model: Model) -> list[str]:
+    known = attachment.record.uplinks
+    return [name for name in known if name in model.uplinks and name in attachment.links]
+
+
+def _answer(attachment: Attachment, old: Tables, made: Made, *, dry_run: bool) -> Answer:
+    before = Hooks(attachment.place, old.directory, attachment.record, attachment.devices)
+    uplinks = []
+    for name, ours in made.uplinks.items():
+        kept = before.kept_tags(attachment.links[name].ifindex)
+        was = {one: tag for one, tag in kept.items() if one not in program.ARRAYS.values()}
+        now = made.tenant.tags() | ours.tags()
+        programs = [
+            {"name": one, "was": was.get(one), "is": now.get(one)} for one in sorted(was | now)
+        ]
+        state = "same" if was == now else "tested"
+        uplinks.append({"iface": name, "state": state, "programs": programs})
+    tables = sorted(Carrier(old, attachment.tables).other())
+    return {"version": __version__, "dry_run": dry_run, "uplinks": uplinks, "tables": tables}
+
+
+def _differs(answer: Answer) -> bool:
+    return bool(answer["tables"]) or any(one["state"] != "same" for one in answer["uplinks"])
+
+
+def _replace(draft: Attachment, old: Tables, made: Made, model: Model, undo: Undo) -> Attachment:
+    """Fill the new tables, and have hooks run the new programs."""
+    carrier = Carrier(old, draft.tables)
+    carrier.carry_all()
+    draft.write(model)
+    draft.hooks.keep_programs(made.tenant.fds, undo)
+    for name, ours in made.uplinks.items():
+        draft.hooks.keep_uplink(draft.links[name].ifindex, ours.fds, undo)
+    layouts.keep()
+    draft.tables.complete()
+    undo.step(generations.discard, draft.tables.directory)
+    attachment = Attachment(draft.place, draft.record, draft.devices, draft.tables)
+    succession.take_over(attachment, model, carrier)
+    return attachment

@@ -114,7 +114,7 @@ def pins_gone() -> None:
 def another_layout() -> None:
     place = Place(NAME).pins
     assert place
-    (place / "layout-of-old").mkdir()
+    (place / "layout-old-9").mkdir()
 
 
 def record_damaged() -> None:

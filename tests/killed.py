@@ -19,7 +19,9 @@ from types import FrameType
 
 from cipu_xdp.cli.main import main
 
-WATCHED = ("devices.py", "hooks.py", "kernel.py", "pins.py", "store.py", "undo.py")
+WATCHED = (
+    "devices.py", "generations.py", "hooks.py", "kernel.py", "pins.py", "store.py", "undo.py",
+)  # fmt: skip
 # What is read of tables is much, and leaves nothing half done.
 WRITES = ("update", "update_many", "fill", "delete", "delete_many")
 SIGKILL = -9

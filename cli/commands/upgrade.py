@@ -8,7 +8,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column, Row
-from cipu_xdp.cli.params import examples
+from cipu_xdp.cli.params import TABLE_SIZE, examples
 
 SENTENCES = {
     "same": "runs the same programs already",
@@ -19,24 +19,45 @@ PROGRAMS = (Column("program", "name"), Column("was", "was"), Column("is", "is"))
 
 
 @click.command(
-    epilog=examples("cipu-xdp upgrade --dry-run", "cipu-xdp upgrade", "cipu-xdp upgrade --json")
+    epilog=examples(
+        "cipu-xdp upgrade --dry-run",
+        "cipu-xdp upgrade",
+        "cipu-xdp upgrade --table-size sessions=1000000",
+    )
 )
 @click.option("--dry-run", is_flag=True, help="Load, verify and test the new programs only.")
 @click.option("--force", is_flag=True, help="Replace also programs that are the same.")
-def upgrade(dry_run: bool, force: bool) -> None:
+@click.option(
+    "--table-size",
+    "table_sizes",
+    type=TABLE_SIZE,
+    multiple=True,
+    metavar="NAME=N",
+    help="Have a table hold another number of entries; may be repeated.",
+)
+def upgrade(dry_run: bool, force: bool, table_sizes: tuple[tuple[str, int], ...]) -> None:
     """Replace the running programs by those of the version that is installed.
 
-    In place, while packets go on: sessions, limits and counters stay. The new
-    programs are loaded and tested on packets first; if one fails, those that run
-    go on. Going back is the same: the other version's upgrade.
+    In place, while packets go on: sessions, limits and counters stay, also where
+    the new version keeps them in another way, or a table grows. The new programs
+    are loaded and tested on packets first; if one fails, those that run go on.
+    Going back is the same: the other version's upgrade.
     """
     with overlay() as net:
-        answer = net.upgrade(dry_run=dry_run, force=force, progress=output.progress)
+        answer = net.upgrade(
+            dry_run=dry_run,
+            force=force,
+            table_sizes=dict(table_sizes),
+            progress=output.progress,
+        )
     if output.wants_json():
         output.print_json(answer)
         return
     for uplink in answer["uplinks"]:
         _show(uplink)
+    if answer["tables"]:
+        verb = "would be" if dry_run else "are"
+        click.echo(f"tables that {verb} new, with what they held: {', '.join(answer['tables'])}")
 
 
 def _show(uplink: Row) -> None:

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command import Machine, machine
 from killed import SIGKILL, points, start
+from versions import by, counted, other_version
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 KILLS, UPGRADES, PINGS = 3, 3, 3000
 
 
@@ -33,32 +31,11 @@ def host_fixture() -> Iterator[Machine]:
         yield host
 
 
-def other_version(place: Path, **changes: tuple[str, str]) -> Path:
-    """A copy of this project, changed; returns what runs its command."""
-    for part in ("loader", "cli", "bpf"):
-        shutil.copytree(ROOT / part, place / "cipu_xdp" / part,
-                        ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
-    for file, (old, new) in changes.items():
-        path = place / "cipu_xdp" / file.replace("__", "/").replace("_dot_", ".")
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-    script = place / "run"
-    script.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(place)!r})\n"
-        "import cipu_xdp\n"
-        f"cipu_xdp.__path__ = [{str(place / 'cipu_xdp')!r}]\n"
-        "from cipu_xdp.cli.main import main\nmain()\n"
-    )
-    script.chmod(0o755)
-    return script
-
-
 @pytest.fixture(name="newer", scope="module")
 def newer_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version that does the same by other instructions."""
-    changes = {f"bpf__{name}_dot_c": _extra(f"{name}.c") for name in ("tenant", "uplink")}
-    return other_version(tmp_path_factory.mktemp("newer"), **changes)
+    changes = {f"bpf/{name}.c": [_extra(f"{name}.c")] for name in ("tenant", "uplink")}
+    return other_version(tmp_path_factory.mktemp("newer"), changes)
 
 
 def _extra(name: str) -> tuple[str, str]:
@@ -66,17 +43,6 @@ def _extra(name: str) -> tuple[str, str]:
     hook = name.removesuffix(".c")
     old = f"int {hook}_ingress(struct __sk_buff *skb)\n{{\n"
     return old, f"{old}\tif (bpf_ktime_get_ns() == 1)\n\t\treturn 2;\n"
-
-
-def by(host: Machine, script: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of another version, in the host's namespace."""
-    line = ["ip", "netns", "exec", host.name, script, "--json", *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-
-
-def counted(host: Machine, verdict: str) -> int:
-    (found,) = [v for v in host.do("status")["verdicts"] if v["verdict"] == verdict]
-    return int(found["packets"])
 
 
 def test_upgrades_under_traffic_lose_no_packet_no_session_and_no_count(
@@ -129,20 +95,20 @@ def test_a_dry_run_tests_and_replaces_nothing(host: Machine, newer: Path) -> Non
 @pytest.mark.parametrize(
     ("file", "change", "why"),
     [
-        ("bpf__tenant_dot_c", ("int tenant_ingress(struct __sk_buff *skb)\n{\n",
+        ("bpf/tenant.c", ("int tenant_ingress(struct __sk_buff *skb)\n{\n",
          "int tenant_ingress(struct __sk_buff *skb)\n{\n\treturn 0;\n"), "is sent does not hold"),
-        ("bpf__uplink_dot_c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
+        ("bpf/uplink.c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
          "int uplink_ingress(struct __sk_buff *skb)\n{\n\treturn 2;\n"), "does not hold"),
-        ("bpf__uplink_dot_c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
+        ("bpf/uplink.c", ("int uplink_ingress(struct __sk_buff *skb)\n{\n",
          "int uplink_ingress(struct __sk_buff *skb)\n{\n\tfor (;;)\n\t\tskb->mark++;\n"), ""),
-        ("bpf__tenant_dot_c", ("int tenant_ingress(", "int no such thing tenant_ingress("), ""),
+        ("bpf/tenant.c", ("int tenant_ingress(", "int no such thing tenant_ingress("), ""),
     ],
 )  # fmt: skip
 def test_a_version_that_is_not_right_replaces_nothing(
     host: Machine, tmp_path: Path, file: str, change: tuple[str, str], why: str
 ) -> None:
     programs = host.programs()
-    done = by(host, other_version(tmp_path, **{file: change}), "upgrade")
+    done = by(host, other_version(tmp_path, {file: [change]}), "upgrade")
     assert done.returncode == 5, done.stdout + done.stderr
     assert why in done.stderr
     assert host.programs() == programs

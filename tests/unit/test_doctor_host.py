@@ -82,6 +82,7 @@ def test_permissions(owner: int, mode: int, wanted: int, state: str, mend: str |
 
 
 CLEAR = "cipu-xdp --instance red detach --all"
+UPGRADE = "cipu-xdp --instance red upgrade"
 AGAIN = "cipu-xdp --instance red attach eth0"
 
 
@@ -93,8 +94,12 @@ AGAIN = "cipu-xdp --instance red attach eth0"
         ({"recorded": False, "uplinks": ()}, "no record", CLEAR),
         ({"namespace": False}, "namespace", CLEAR),
         ({"pinned": False}, "pins are gone", AGAIN),
-        ({"layouts": ("layout-of-old",)}, "layout-of-old", f"{CLEAR} && {AGAIN}"),
-        ({"layouts": (layout(), "layout-of-old")}, "layout-of-old", f"{CLEAR} && {AGAIN}"),
+        ({"layouts": ("layout-of-old",)}, "layout-of-old", "cipu-xdp --instance red upgrade"),
+        (
+            {"layouts": (layout(), "layout-of-old")},
+            "layout-of-old",
+            "cipu-xdp --instance red upgrade",
+        ),
         ({"layouts": ()}, "interrupted", AGAIN),
     ],
 )
