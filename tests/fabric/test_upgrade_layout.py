@@ -24,7 +24,7 @@ from cipu_xdp.loader.pins import Place
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-TURNS, KILLS = 2, 6
+KILLS = 4
 SWAPPED = [
     ("\t__u64 low_packets;\t/* sent by that end */\n\t__u64 high_packets;\n",
      "\t__u64 high_packets;\n\t__u64 low_packets;\t/* sent by that end */\n"),
@@ -84,7 +84,7 @@ def pinging(host: Machine, least: int = 0) -> Iterator[Pings]:
         listener = threading.Thread(target=listen)
         listener.start()
         try:
-            wait_for(lambda: packets_of(host), "a session")
+            wait_for(lambda: len(seen) > 2, "an answer")
             yield pings
             wait_for(lambda: len(seen) > least, f"{least} answers")
         finally:
@@ -134,14 +134,13 @@ def test_a_version_of_another_layout_takes_over_under_traffic_and_back(
     delivered = counted(host, "delivered")
     limited = host.do("limit", "list")[0]["counters"]["packets"]
     with pinging(host) as pings:
-        for _ in range(TURNS):
-            done = by(host, newer, "upgrade")
-            assert done.returncode == 0, done.stderr
-            answer = json.loads(done.stdout)
-            assert {"sessions", "owners", "fragments", "verdicts", "limits"} <= {*answer["tables"]}
-            assert "slots" not in answer["tables"]
-            back = host.do("upgrade")
-            assert back["uplinks"][0]["state"] == "replaced"
+        done = by(host, newer, "upgrade")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert {"sessions", "owners", "fragments", "verdicts", "limits"} <= {*answer["tables"]}
+        assert "slots" not in answer["tables"]
+        back = host.do("upgrade")
+        assert back["uplinks"][0]["state"] == "replaced"
     assert {pings.answered, pings.answered + 1} & {*packets_of(host)}
     assert counted(host, "delivered") - delivered - 2 * pings.answered in (0, 1, 2)
     now = host.do("limit", "list")[0]["counters"]["packets"]
@@ -188,8 +187,7 @@ def test_a_table_grows_under_traffic(host: Machine) -> None:
 
 def test_sessions_that_begin_meanwhile_are_kept_too(host: Machine, newer: Path) -> None:
     with knocking(host):
-        for size in (6100, 6200):
-            host.do("upgrade", "--table-size", f"sessions={size}")
+        host.do("upgrade", "--table-size", "sessions=6100")
         assert by(host, newer, "upgrade").returncode == 0
         host.do("upgrade")
 
@@ -197,8 +195,6 @@ def test_sessions_that_begin_meanwhile_are_kept_too(host: Machine, newer: Path) 
 def test_a_table_of_the_configuration_grows_with_it(host: Machine) -> None:
     said = host.refused(2, "upgrade", "--table-size", "enis=1")
     assert "it is full: 3 entries wanted, it holds 1" in said
-    assert host.do("upgrade", "--table-size", "enis=4")["tables"] == ["enis"]
-    assert host.ping("t1", "10.0.0.12")
     assert host.do("upgrade", "--table-size", "enis=100")["tables"] == ["enis"]
     assert host.ping("t1", "10.0.0.12")
 
@@ -209,14 +205,16 @@ def test_what_holds_sessions_can_but_grow(host: Machine) -> None:
     assert "there is no table" in host.refused(2, "upgrade", "--table-size", "session=100")
 
 
-def test_killed_anywhere_between_two_tables_of_sessions_none_is_lost(host: Machine) -> None:
-    size = 7000
-    for calls in points(host.name, KILLS, "upgrade", "--table-size", f"sessions={size}"):
-        size += 10
+def test_killed_anywhere_between_two_tables_of_sessions_none_is_lost(
+    host: Machine, newer: Path
+) -> None:
+    assert by(host, newer, "upgrade").returncode == 0
+    for calls in points(host.name, KILLS, "upgrade"):
+        assert by(host, newer, "upgrade").returncode == 0
         with pinging(host):
-            done = start(host.name, calls, "upgrade", "--table-size", f"sessions={size}")
+            done = start(host.name, calls, "upgrade")
             assert done.returncode in (0, SIGKILL), done.stderr
             assert not host.ping("t3", "10.0.0.12"), f"open after {calls} calls"
-            host.do("vpc", "create", f"v{size}", "--vni", size)
+            host.do("upgrade")
             assert len(generations_of(host)) == 1
     assert host.do("status")["uplinks"][0]["ok"]
