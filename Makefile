@@ -31,7 +31,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy \
+.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits install install-service uninstall uninstall-service clean distclean packages packages-dev
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
@@ -96,6 +96,9 @@ bench-policy: setup-dev ## measure rules, sessions, scans, beside nftables and b
 
 bench-limits: setup-dev ## measure rates, their cost, neighbours, beside TBF, HTB and bare hosts (as root)
 	@$(SUDO) $(BIN)/python tests/bench/limits.py $(BENCH)
+
+bench-upgrades: setup-dev ## count what 100 upgrades under load lose (as root)
+	@$(SUDO) $(BIN)/python tests/bench/upgrades.py $(BENCH)
 
 install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
 	@$(ours)

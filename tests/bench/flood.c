@@ -18,15 +18,16 @@ struct plan {
 };
 
 BPF_ARRAY(plans, struct plan, 1);
+BPF_ARRAY(stops, u64, 1);	/* not 0: no more frames; what was sent stays counted */
 
 int flood(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	u32 zero = 0;
 	struct plan *plan = plans.lookup(&zero);
-	u64 now = bpf_ktime_get_ns(), *to = data;
+	u64 now = bpf_ktime_get_ns(), *to = data, *stop = stops.lookup(&zero);
 
-	if (!plan || now < plan->next_ns || data + HEAD_BYTES > end)
+	if (!plan || !stop || *stop || now < plan->next_ns || data + HEAD_BYTES > end)
 		return XDP_DROP;
 #pragma unroll
 	for (int i = 0; i < HEAD_BYTES / 8; i++)

@@ -51,10 +51,18 @@ class Load:
     """What is sent so far."""
 
     def __init__(self) -> None:
-        self._map = int(_programs().get_table(b"plans").map_fd)
+        self._map, self._stops = (
+            int(_programs().get_table(name).map_fd) for name in (b"plans", b"stops")
+        )
+
+    def stop(self) -> None:
+        """No more frames; when this returns, all that count as sent are."""
+        maps.update(self._stops, abi.u32(0), struct.pack("=Q", 1))
+        maps.wait_for_programs()
 
     def plan(self, frame: bytes, every_ns: int) -> None:
         """Begin anew with this frame and time between two of them."""
+        maps.update(self._stops, abi.u32(0), bytes(8))
         maps.update(self._map, abi.u32(0), PLAN.pack(every_ns, 0, 0, 0, frame[:HEAD_BYTES]))
 
     def _plan(self) -> tuple[int, ...]:
