@@ -72,66 +72,66 @@ def test_nothing_is_marked_unless_it_was_asked_for(bench: Bench) -> None:
 
 
 def test_where_packets_may_wait_they_are_told_when_to_leave(bench: Bench) -> None:
-    # 1,000 bytes a millisecond; twenty packets at once, as many in the queue.
-    limit(bench, "eni", "anna", "egress", rate="8mbit", burst=40_000, shape=True)
+    # 100 bytes a millisecond, so it takes no quick machine; thirty packets at once.
+    limit(bench, "eni", "anna", "egress", rate="800kbit", burst=40_000, shape=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1000 - 42))
     assert len(packet) == 1000
-    outcomes = [bench.tenant("v1", packet) for _ in range(40)]
+    outcomes = [bench.tenant("v1", packet) for _ in range(38)]
     assert {got.verdict for got in outcomes} == {"SENT"}
     waiting = [got.leaves_ns for got in outcomes if got.leaves_ns]
-    assert len(waiting) >= 10
+    assert len(waiting) >= 2
     gaps = [b - a for a, b in pairwise(waiting)]
     # Each as long after the one before as it takes at the rate, to the rounding of a byte.
-    assert all(abs(gap - MS) <= 1000 for gap in gaps)
-    assert 0 < until_leaves(outcomes[-1]) <= 18 * MS
+    assert all(abs(gap - 10 * MS) <= 10_000 for gap in gaps)
+    assert until_leaves(outcomes[-1]) <= 80 * MS
 
 
 def test_a_wait_of_5_ms_is_marked(bench: Bench) -> None:
     # Packets wait long before half of the burst is gone.
-    out = limit(bench, "eni", "anna", "egress", rate="8mbit", burst="1mb", shape=True, ecn=True)
+    out = limit(bench, "eni", "anna", "egress", rate="800kbit", burst="1mb", shape=True, ecn=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1400), tos=ECT0)
-    outcomes = [bench.tenant("v1", packet) for _ in range(220)]
+    outcomes = [bench.tenant("v1", packet) for _ in range(188)]
     assert {got.verdict for got in outcomes} == {"SENT"}
     marked = [until_leaves(got) > 5 * MS for got in outcomes]
     ce = [tos_of(got.packet, 4) == CE for got in outcomes]
     # Time goes on between a packet and the look at what came of it.
     assert ce[0] is marked[0] is False
     assert ce[-1] is marked[-1] is True
-    assert sum(marked) <= sum(ce) <= 219
+    assert sum(marked) <= sum(ce) <= 187
     assert counts(bench, out)["marked"] == sum(ce)
 
 
 def test_who_can_wait_does_so_before_the_burst_is_gone(bench: Bench) -> None:
     # 0.5 MB, of which 262,144 bytes are for what can wait.
-    out = limit(bench, "eni", "anna", "egress", rate="8mbit", burst="500kb", shape=True)
+    out = limit(bench, "eni", "anna", "egress", rate="800kbit", burst="500kb", shape=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1400))
-    outcomes = [bench.tenant("v1", packet) for _ in range(230)]
+    outcomes = [bench.tenant("v1", packet) for _ in range(188)]
     assert outcomes[0].leaves_ns == 0
     assert {got.verdict for got in outcomes} == {"SENT"}
     assert outcomes[-1].leaves_ns > outcomes[-2].leaves_ns > 0
-    assert left(bench, out)["rate"] > 100_000
+    assert left(bench, out)["rate"] > 200_000
     assert bench.tenant("v1", between(ANNA, AXEL, datagram(1400))).verdict == "DELIVERED"
 
 
 def test_what_may_wait_waits_for_no_more_than_a_tenth_of_a_second(bench: Bench) -> None:
-    out = limit(bench, "eni", "anna", "egress", rate="1mbit", burst=100_000, shape=True)
+    out = limit(bench, "eni", "anna", "egress", rate="200kbit", burst=100_000, shape=True)
     with_pacing(bench)
     packet = between(ANNA, BERT, datagram(1400))
     outcomes = [bench.tenant("v1", packet) for _ in range(100)]
     assert outcomes[-1].verdict == "EGRESS_OVER_RATE"
     last = [got for got in outcomes if got.verdict == "SENT"][-1]
-    # 100 ms of others before it, and its own 11.5 ms.
-    assert until_leaves(last) <= 112 * MS
+    # 100 ms of others before it, and its own 58 ms.
+    assert until_leaves(last) <= 158 * MS
     assert counts(bench, out)["over_rate_packets"] > 5
 
 
 @pytest.mark.parametrize("how", ["xdp", "no queue", "same host", "not asked for"])
 def test_what_cannot_wait_is_policed(bench: Bench, how: str) -> None:
     shape = how != "not asked for"
-    burnt(bench, limit(bench, "eni", "anna", "egress", rate="1mbit", burst=1514, shape=shape))
+    burnt(bench, limit(bench, "eni", "anna", "egress", rate="1kbit", burst=1514, shape=shape))
     if how != "no queue":
         with_pacing(bench)
     receiver = AXEL if how == "same host" else BERT
