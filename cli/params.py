@@ -189,4 +189,11 @@ LIMITED = Word("ENI or direction", known=_limited)
 RATE = Word("rate", known=_usual("1mbit", "10mbit", "100mbit", "1gbit", "10gbit"))
 PPS = Word("number of packets", known=_usual("1k", "10k", "100k", "1m"))
 SIZE = Word("size", known=_usual("100kb", "1mb", "10mb", "100mb", "1gb"))
-TABLE_SIZE = TableSize()
+TABLE_SIZES = click.option(
+    "--table-size",
+    "table_sizes",
+    type=TableSize(),
+    multiple=True,
+    metavar="NAME=N",
+    help="Most entries of a table; may be repeated. `status` names the tables.",
+)

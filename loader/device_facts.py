@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from cipu_xdp.loader import abi, ethtool, hooks, limit_rows, links, netns, rows, underlay
+from cipu_xdp.loader import abi, capacity, ethtool, hooks, limit_rows, links, netns, rows, underlay
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.doctor_facts import (
@@ -201,13 +201,14 @@ class Sight:
 
     def tables(self, tables: Tables) -> TableFacts:
         """Which tables do not hold what follows from the model."""
+        uses = tuple(capacity.uses(tables, self.model))
         gone = any(eni.dev and eni.dev not in self.links for eni in self.model.enis.local())
         if gone or self._returned(tables):
             # They name devices by numbers of before: the ENI's line says so.
-            return TableFacts(self.place.instance)
+            return TableFacts(self.place.instance, uses=uses)
         wanted = rows.rows(self.model, self.links)
         astray = tuple(name for name in WRITTEN if not tables.holds(name, wanted[name]))
-        return TableFacts(self.place.instance, astray, self.again)
+        return TableFacts(self.place.instance, astray, self.again, uses)
 
 
 def _or(otherwise: Value, action: Callable[[], Value]) -> Value:

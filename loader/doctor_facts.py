@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cipu_xdp.loader import netns
+from cipu_xdp.loader.capacity import Use
 from cipu_xdp.loader.foreign import Obstacle
 from cipu_xdp.loader.pins import Hooked
 from cipu_xdp.loader.records import Address, Eni, Link, Uplink
@@ -185,8 +186,9 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """The tables that are not in line with the model."""
+    """The tables that are not in line with the model, and how full all are."""
 
     instance: str
     astray: tuple[str, ...] = ()
     again: str = ""
+    uses: tuple[Use, ...] = ()

@@ -10,6 +10,10 @@ from cipu_xdp.loader.doctor_facts import EniFacts, Reach, TableFacts
 from cipu_xdp.loader.doctor_offloads import target, unchecked
 from cipu_xdp.loader.findings import OK, Finding, warning, wrong
 
+# In percent. What has as many rows as there can be is no matter of room.
+NEARLY_FULL = 90
+FIXED = ("timeouts",)
+
 
 def eni(facts: EniFacts) -> Findings:
     """Its device must be there, with our hooks and nobody else's before them."""
@@ -66,10 +70,15 @@ def host(facts: Reach) -> Findings:
 
 
 def tables(facts: TableFacts) -> Findings:
-    """They must hold what follows from the store."""
+    """They must hold what follows from the store, and have room for more."""
     if facts.astray:
         told = f"{', '.join(facts.astray)} not as the store says: a command was cut short"
         yield wrong("tables", facts.instance, told, facts.again or None)
+    for use in facts.uses:
+        if use.percent is not None and use.percent >= NEARLY_FULL and use.table not in FIXED:
+            told = f"{use.table} is {use.percent} % full: {use.entries} of {use.most} entries"
+            mend = f"cipu-xdp upgrade --table-size {use.table}={2 * use.most}"
+            yield warning("tables", facts.instance, told, mend)
 
 
 def summary(check: str, subject: str, found: list[Finding], told: str) -> Findings:

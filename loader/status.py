@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from cipu_xdp.loader import __version__, abi, kernel, netns, rows, sessions, show_limits
+from cipu_xdp.loader import __version__, abi, capacity, kernel, netns, rows, sessions, show_limits
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.pins import Hooked, Place
 from cipu_xdp.loader.records import Model, Uplink
-from cipu_xdp.loader.tables import FILLED, WRITTEN
+from cipu_xdp.loader.tables import WRITTEN
 
 Answer = dict[str, Any]
-# Of a table that should have more rows none is read: it takes seconds (doctor does it).
-MOST_READ = 65536
 
 
 def status(place: Place, model: Model) -> Answer:
@@ -50,7 +48,7 @@ def status(place: Place, model: Model) -> Answer:
             answer["uplinks"] = [_uplink(attachment, model, u) for u in model.uplinks.values()]
             answer["enis"]["gone"] = _gone(attachment, model)
             answer["sessions"] = sessions.totals(attachment.tables)
-            answer["tables"] = [*_tables(attachment, model), *_filled(attachment, model)]
+            answer["tables"] = list(_tables(attachment, model))
             answer["verdicts"] = list(_verdicts(attachment))
     return answer
 
@@ -110,40 +108,18 @@ def _program(number: int) -> Answer:
 
 
 def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
-    sizes = rows.sizes(model)
-    big = sizes if max(sizes.values()) > MOST_READ else {}
-    wanted = rows.rows(model, attachment.links, () if big else None)
-    for name in WRITTEN:
-        table = attachment.tables[name]
-        entries = big[name] if name in big else len(attachment.tables.rows(name))
-        in_line = None if name in big else attachment.tables.holds(name, wanted[name])
+    """What no model says of a table is neither in line nor out of it."""
+    unread = capacity.big(model)
+    wanted = rows.rows(model, attachment.links, () if unread else None)
+    for use in capacity.uses(attachment.tables, model):
+        looked_at = use.table in WRITTEN and use.table not in unread
         yield {
-            "name": name,
-            "kind": table.declaration.kind,
-            "entries": entries,
-            "max_entries": table.capacity,
-            "in_line": in_line,
-        }
-
-
-def _filled(attachment: Attachment, model: Model) -> Iterator[Answer]:
-    """The tables that the datapath fills, counted where there is no need to walk all they hold.
-
-    No model says what is in them, so they are neither in line nor out of it.
-    """
-    known = {
-        "rule_counters": sum(len(group.rules) for group in model.groups.values()),
-        "sessions": sessions.totals(attachment.tables)["in_use"],
-        "owners": sum(1 for _ in attachment.tables["owners"].walk()),
-    }
-    for name in FILLED:
-        table = attachment.tables[name]
-        yield {
-            "name": name,
-            "kind": table.declaration.kind,
-            "entries": known.get(name),
-            "max_entries": table.capacity,
-            "in_line": None,
+            "name": use.table,
+            "kind": attachment.tables[use.table].declaration.kind,
+            "entries": use.entries,
+            "max_entries": use.most,
+            "used_percent": use.percent,
+            "in_line": attachment.tables.holds(use.table, wanted[use.table]) if looked_at else None,
         }
 
 

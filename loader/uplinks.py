@@ -128,7 +128,7 @@ def _with_sizes(instance: Instance, model: Model, wish: Wish) -> Model:
         raise BadInput(
             "size the tables",
             "they are in use",
-            "Detach first: cipu-xdp detach --all; what was configured stays.",
+            "Have them grow in place: cipu-xdp upgrade --table-size NAME=N.",
         )
     return models.set_table_sizes(model, wish.table_sizes)
 

@@ -167,7 +167,9 @@ STATUS = {
     "groups": 1,
     "limits": 2,
     "sessions": COUNTS | {"capacity": 65536},
-    "tables": [{"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536}],
+    "tables": [
+        {"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536, "used_percent": 0}
+    ],
     "verdicts": [
         {
             "verdict": "ENCAPSULATED",

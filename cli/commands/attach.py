@@ -8,7 +8,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.commands.status import uplink_fields
 from cipu_xdp.cli.context import overlay
-from cipu_xdp.cli.params import ADDRESS, IFACE, TABLE_SIZE, examples
+from cipu_xdp.cli.params import ADDRESS, IFACE, TABLE_SIZES, examples
 
 
 @click.command(
@@ -39,14 +39,7 @@ from cipu_xdp.cli.params import ADDRESS, IFACE, TABLE_SIZE, examples
     help="How XDP is run; auto never chooses generic, which is slow.",
 )
 @click.option("--replace", is_flag=True, help="Take the place of a foreign program.")
-@click.option(
-    "--table-size",
-    "table_sizes",
-    type=TABLE_SIZE,
-    multiple=True,
-    metavar="NAME=N",
-    help="Most entries of a table; may be repeated. `status` names the tables.",
-)
+@TABLE_SIZES
 def attach(
     iface: str,
     vtep: str | None,

@@ -41,6 +41,10 @@ def sessions_text(counts: Row | None) -> str:
     return f"{counts['in_use']} of {most}; {past}"
 
 
+def _percent(used: int | None) -> str | None:
+    return None if used is None else f"{used} %"
+
+
 UPLINK_FIELDS = (
     Column("uplink", "iface"),
     Column("VTEP", lambda uplink: f"{uplink['vtep']} port {uplink['vxlan_port']}"),
@@ -70,6 +74,7 @@ TABLE_COLUMNS = (
     Column("kind", "kind"),
     Column("entries", "entries", numeric=True),
     Column("most", "max_entries", numeric=True),
+    Column("used", lambda table: _percent(table["used_percent"]), numeric=True),
 )
 VERDICT_COLUMNS = (
     Column("verdict", "verdict"),

@@ -8,7 +8,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Column, Row
-from cipu_xdp.cli.params import TABLE_SIZE, examples
+from cipu_xdp.cli.params import TABLE_SIZES, examples
 
 SENTENCES = {
     "same": "runs the same programs already",
@@ -27,14 +27,7 @@ PROGRAMS = (Column("program", "name"), Column("was", "was"), Column("is", "is"))
 )
 @click.option("--dry-run", is_flag=True, help="Load, verify and test the new programs only.")
 @click.option("--force", is_flag=True, help="Replace also programs that are the same.")
-@click.option(
-    "--table-size",
-    "table_sizes",
-    type=TABLE_SIZE,
-    multiple=True,
-    metavar="NAME=N",
-    help="Have a table hold another number of entries; may be repeated.",
-)
+@TABLE_SIZES
 def upgrade(dry_run: bool, force: bool, table_sizes: tuple[tuple[str, int], ...]) -> None:
     """Replace the running programs by those of the version that is installed.
 

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from cipu_xdp.loader import doctor_instance
+from cipu_xdp.loader.capacity import Use
 from cipu_xdp.loader.doctor_facts import Device, EniFacts, Peer, Reach, TableFacts
 from cipu_xdp.loader.foreign import Obstacle
 from cipu_xdp.loader.records import Eni, Link
@@ -79,6 +80,16 @@ def test_tables_that_are_astray() -> None:
     assert (found.state, found.mend) == ("wrong", AGAIN)
     assert "vpcs, enis" in found.found
     assert list(doctor_instance.tables(TableFacts("red"))) == []
+
+
+def test_a_table_that_is_nearly_full_is_told_with_what_makes_it_grow() -> None:
+    uses = (
+        Use("enis", 89, 100), Use("sessions", 950, 1000), Use("rings", None, 10),
+        Use("timeouts", 16, 16),
+    )  # fmt: skip
+    (found,) = doctor_instance.tables(TableFacts("red", uses=uses))
+    assert (found.state, found.found) == ("warning", "sessions is 95 % full: 950 of 1000 entries")
+    assert found.mend == "cipu-xdp upgrade --table-size sessions=2000"
 
 
 def test_of_many_that_are_as_they_should_be_one_line_is_told() -> None:
