@@ -158,6 +158,8 @@ def detach_all(instance: Instance) -> list[str]:
         return []
     with instance.locked(), Devices() as devices:
         _clear(instance, devices)
+        if not instance.place.store.exists():
+            return []
         try:
             with instance.store() as store:
                 return _forget_uplinks(store)

@@ -38,3 +38,13 @@ def test_a_damaged_store_does_not_keep_what_is_attached(host: Machine) -> None:
     assert "nothing is attached any more" in result.answer["why"]
     assert store.read_bytes().startswith(b"no database")
     host.assert_nothing_left()
+
+
+def test_a_store_that_was_moved_away_is_not_made_again(host: Machine) -> None:
+    host.do("attach", UPLINK, "--hook", "tc")
+    Place(host.name).store.rename(Place(host.name).directory / "kept.db")
+    for name in ("store.db-wal", "store.db-shm"):
+        (Place(host.name).directory / name).unlink(missing_ok=True)
+    assert host.do("detach", "--all") == []
+    assert not Place(host.name).store.exists()
+    host.assert_nothing_left()
