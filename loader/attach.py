@@ -258,6 +258,12 @@ class Attachment:
             if number != ours.id(name):
                 raise KernelRefused(tried, f"{name} is not where it was put", "Try again.")
 
+    def forget(self, ifaces: Iterable[str]) -> None:
+        """Uplinks whose devices are gone, or go by other names."""
+        for iface in ifaces:
+            self.record.uplinks.pop(iface, None)
+        self.place.keep(self.record)
+
     def drop_uplink(self, iface: str, after: Model) -> None:
         """Take an uplink's hooks off; with the last one goes everything else."""
         link = self.links.get(iface)

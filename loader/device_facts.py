@@ -12,7 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from cipu_xdp.loader import abi, capacity, ethtool, hooks, limit_rows, links, netns, rows, underlay
+from cipu_xdp.loader import (
+    abi,
+    capacity,
+    ethtool,
+    hooks,
+    limit_rows,
+    links,
+    netns,
+    presence,
+    rows,
+    underlay,
+)
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.doctor_facts import (
@@ -144,6 +155,7 @@ class Sight:
             vtep=uplink.vtep if uplink else None,
             uplink=uplink,
             hooked=self.record.uplinks.get(name) if self.record else None,
+            holder=presence.holder_of(uplink.vtep, self.links) if uplink else "",
             recorded=self.record is not None or not self._is_somewhere(),
             vlans=tuple(sorted(self._vlans(one.link))),
             users=(*self._vxlan_devices(port), *_sockets(port)),

@@ -25,7 +25,12 @@ Findings = Iterator[Finding]
 
 def device(facts: UplinkFacts) -> Findings:
     """It must be there, and Ethernet."""
-    yield from present(facts.device.name, facts.device.link)
+    one = facts.device
+    if one.link is None and facts.holder:
+        told = f"there is no device {one.name} here; {facts.holder} has its address {facts.vtep}"
+        yield wrong("device", one.name, told, f"cipu-xdp attach {facts.holder}")
+    else:
+        yield from present(one.name, one.link)
 
 
 def mtu(facts: UplinkFacts) -> Findings:

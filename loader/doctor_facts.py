@@ -141,12 +141,14 @@ class UplinkFacts:
     not known. `vlans` lie above it, `users`
     are others who have its UDP port; `redirected` is True if XDP sends to it,
     `shaped` if there are limits to shape; `rp_filter` is None where it does not matter.
+    `holder` is another device that has the VTEP, "" for none.
     """
 
     device: Device
     vtep: Address | None = None
     uplink: Uplink | None = None
     hooked: Hooked | None = None
+    holder: str = ""
     recorded: bool = True
     vlans: tuple[str, ...] = ()
     users: tuple[str, ...] = ()

@@ -5,6 +5,9 @@ Every error says what was tried, on what, why it did not work, and one thing
 to do. Nothing in this package prints or exits; callers decide how to show it.
 """
 
+import errno
+import os
+
 
 class CipuError(Exception):
     """Base of all errors of this package.
@@ -73,3 +76,22 @@ class ForeignInTheWay(CipuError):
     """A program that is not ours holds the hook."""
 
     exit_code = 7
+
+
+# What helps where the system refuses a file, by errno.
+FILE_HINTS = {
+    errno.ENOSPC: "Make room on it: df {place} says how much there is.",
+    errno.EDQUOT: "Make room on it: df {place} says how much there is.",
+    errno.EROFS: "Have it writable: mount -o remount,rw, or see why it is not.",
+    errno.EACCES: "Run it as root.",
+    errno.EPERM: "Run it as root.",
+}
+
+
+def file_refused(tried: str, place: object, error: OSError) -> KernelRefused:
+    """What is said if a file in the directory `place` cannot be had."""
+    hint = FILE_HINTS.get(error.errno or 0, "See to its file system.").format(place=place)
+    why = os.strerror(error.errno) if error.errno else str(error)
+    refused = KernelRefused(tried, f"the file system of {place} says: {why}", hint)
+    refused.errno = error.errno or 0
+    return refused

@@ -54,7 +54,7 @@ class Instance:
         """The desired state, read without waiting for anybody."""
         if not self.place.store.exists():
             return Model()
-        with self.store() as store:
+        with contextlib.closing(SqliteStore.to_read(self.place.store)) as store:
             return store.load()
 
     @contextlib.contextmanager

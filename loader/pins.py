@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cipu_xdp.loader import netns
-from cipu_xdp.loader.errors import BadInput, KernelRefused
+from cipu_xdp.loader.errors import BadInput, KernelRefused, file_refused
 
 RUN = Path("/run/cipu-xdp")
 STATE = Path("/var/lib/cipu-xdp")
@@ -156,12 +156,21 @@ def instance_here() -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One writer at a time; the kernel lets go when the process dies."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a") as file:
-        path.chmod(0o600)
+    """One writer at a time; the kernel lets go when the process dies.
+
+    Raises:
+        KernelRefused: the file system takes no lock file.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise file_refused(f"lock {path}", path.parent, error) from error
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
 
 
 def _top() -> int:

@@ -4,13 +4,19 @@
 On its own because every change of an ENI needs it, and pays for imports.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.findings import Finding, ok, refusing, wrong
-from cipu_xdp.loader.records import Link
+from cipu_xdp.loader.records import Address, Link
 
 BLANK_MACS = ("", "00:00:00:00:00:00")
+
+
+def holder_of(vtep: Address, links: Mapping[str, Link]) -> str:
+    """The name of the device that has the address, "" for none."""
+    found = (name for name, one in links.items() if vtep in {net.ip for net in one.networks})
+    return next(found, "")
 
 
 def present(name: str, link: Link | None) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ is. One that cannot be is no reason not to bring back the others.
 from collections.abc import Callable
 from typing import Any
 
-from cipu_xdp.loader import status, uplinks
+from cipu_xdp.loader import links, presence, status, uplinks
 from cipu_xdp.loader.errors import CipuError
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.records import Uplink
@@ -49,6 +49,10 @@ def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None
     try:
         uplinks.attach_uplink(instance, uplinks.wish_of(uplink, progress))
     except CipuError as error:
+        found = links.links()
+        other = presence.holder_of(uplink.vtep, found)
+        if other and uplink.iface not in found:
+            error.hint = f"{other} has its address {uplink.vtep}: cipu-xdp attach {other}."
         return {"state": "failed", "error": error.as_dict()}
     return {"state": "restored", "error": None}
 

@@ -7,6 +7,7 @@ is laid out in schema.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 from cipu_xdp.loader.enis import Enis
-from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused, LayoutMismatch
+from cipu_xdp.loader.errors import (
+    BadInput,
+    CipuError,
+    KernelRefused,
+    LayoutMismatch,
+    file_refused,
+)
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.schema import (
@@ -80,13 +87,14 @@ class SqliteStore:
     system does not allow.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, frozen: bool = False) -> None:
+        self.path, self._frozen = Path(path), frozen
         self._loaded: Model | None = None
         self._revision_loaded = -1
         with self._explaining("open"):
-            _make_directory(self.path.parent)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            if not frozen:
+                _make_directory(self.path.parent)
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             self._db = self._connect()
         try:
             with self._explaining("open"):
@@ -94,6 +102,21 @@ class SqliteStore:
         except BaseException:
             self._db.close()
             raise
+
+    @classmethod
+    def to_read(cls, path: str | os.PathLike[str]) -> "SqliteStore":
+        """Open a store that is only to be read, also where nothing can be written.
+
+        Even a reader has SQLite write beside the file, unless it is told that
+        nobody changes it: which is so where nobody can.
+        """
+        try:
+            return cls(path)
+        except KernelRefused:
+            ahead = Path(f"{path}-wal")
+            if not Path(path).exists() or (ahead.exists() and ahead.stat().st_size):
+                raise
+            return cls(path, frozen=True)
 
     def load(self) -> Model:
         """Return the state that was committed last; other commands are never waited for."""
@@ -137,8 +160,9 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         # What was read in one thread may be let go of in another.
+        name = f"{self.path.absolute().as_uri()}{'?mode=ro&immutable=1' if self._frozen else ''}"
         return sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
 
     def _prepare(self) -> None:
@@ -149,7 +173,7 @@ class SqliteStore:
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if self._is_new():
             self._create()
-        elif self._version() in UPGRADES:
+        elif self._version() in UPGRADES and not self._frozen:
             self._upgrade()
         version = self._version()
         if version != SCHEMA:
@@ -195,7 +219,11 @@ class SqliteStore:
         db.execute("BEGIN")
         with uncollected():
             rows = {each.name: db.execute(each.select).fetchall() for each in READ_WHOLE}
-            enis = Enis(source=StoredEnis(db, partial(_explaining, f"read the store {self.path}")))
+            enis = Enis(
+                source=StoredEnis(
+                    db, partial(_explaining, f"read the store {self.path}", self.path)
+                )
+            )
             self._loaded, self._revision_loaded = model_of(rows, enis), self._revision(db)
 
     def _revision(self, db: sqlite3.Connection | None = None) -> int:
@@ -236,18 +264,18 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
 
     def _explaining(self, verb: str) -> contextlib.AbstractContextManager[None]:
-        return _explaining(f"{verb} the store {self.path}")
+        return _explaining(f"{verb} the store {self.path}", self.path)
 
 
 @contextlib.contextmanager
-def _explaining(tried: str) -> Iterator[None]:
+def _explaining(tried: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error, ValueError) as error:
-        raise _explained(tried, error) from error
+        raise _explained(tried, path, error) from error
 
 
-def _explained(tried: str, error: Exception) -> CipuError:
+def _explained(tried: str, path: Path, error: Exception) -> CipuError:
     # The low byte of an extended code is the code (sqlite.org/rescode.html).
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if isinstance(error, ValueError) or code in DAMAGED:
@@ -257,8 +285,15 @@ def _explained(tried: str, error: Exception) -> CipuError:
         return BadInput(tried, f"it would break a rule ({error})", hint)
     if code in BUSY:
         return KernelRefused(tried, "another command is writing it", "Try again when it is done.")
-    hint = "Run it as root." if isinstance(error, PermissionError) else "See to its file system."
-    return KernelRefused(tried, f"the system says: {error}", hint)
+    if isinstance(error, OSError):
+        return file_refused(tried, path.parent, error)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) and not _has_room(path.parent):
+        return file_refused(tried, path.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return KernelRefused(tried, f"the system says: {error}", "See to its file system.")
+
+
+def _has_room(place: Path) -> bool:
+    return os.statvfs(place).f_bavail > 0
 
 
 def _make_directory(directory: Path) -> None:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cipu_xdp.loader import attach, needs, netns, pins
+from cipu_xdp.loader import attach, links, needs, netns, pins
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
@@ -76,6 +76,7 @@ def _put(
         )  # fmt: skip
         attachment.restore_tenants(after, intents - set(after.uplinks))
         store.commit(before, after, settle=intents)
+    attachment.forget(before.uplinks.keys() - after.uplinks.keys())
     attachment.note_written(attachment.state(after, store.revision()))
     return notes
 
@@ -108,6 +109,10 @@ def _with_uplink(before: Model, wish: Wish) -> Model:
     link = needs.require_uplink(tried, wish.iface, asked)
     with trying(tried):
         vtep = asked or underlay_address(own_addresses(link)[0])
+    for other in before.uplinks.values():
+        if other.vtep == vtep and other.iface not in links.links():
+            # It has another name now, or another NIC has taken its place.
+            before = models.remove_uplink(before, other.iface)
     return models.set_uplink(
         before, Uplink(wish.iface, vtep, wish.vxlan_port, wish.hook, wish.xdp_mode)
     )

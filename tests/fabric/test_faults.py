@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host does to us: full and read-only disks, devices that are renamed or taken away.
+
+Each is said in a sentence, changes nothing, and stops no packet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command import UPLINK, VTEP, Machine, machine
+from lab import run
+
+from cipu_xdp.loader.pins import Place
+
+pytestmark = pytest.mark.root
+
+READING = (("status",), ("vpc", "list"), ("eni", "show", "eni-t1"), ("export",), ("limit", "list"))
+CHANGES = (
+    ("vpc", "create", "green", "--vni", "300"),
+    ("limit", "set", "eni-t1", "egress", "--rate", "1mbit"),
+    ("eni", "set", "eni-t2", "--no-source-check"),
+)
+
+
+@pytest.fixture(name="host")
+def host_fixture() -> Iterator[Machine]:
+    with machine("cx-faults") as host:
+        host.attach_small()
+        host.add_vpcs()
+        yield host
+
+
+@contextmanager
+def small_disk(host: Machine) -> Iterator[Path]:
+    """The instance's directory on a file system of its own, of half a megabyte."""
+    place = Place(host.name).directory
+    kept = {path.name: path.read_bytes() for path in place.iterdir()}
+    run("mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", place)
+    try:
+        for name, content in kept.items():
+            (place / name).write_bytes(content)
+            (place / name).chmod(0o600)
+        yield place
+    finally:
+        run("umount", "--lazy", place)
+
+
+def fill(place: Path) -> Path:
+    """Take all the room there is; returns what gives it back when it goes."""
+    filler = place / "filler"
+    file = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    try:
+        while os.write(file, bytes(4096)):
+            pass
+    except OSError:
+        return filler
+    finally:
+        os.close(file)
+    raise AssertionError("there is no end of room")
+
+
+def whole(host: Machine) -> None:
+    """Fail unless packets pass as they should, and tables are in line with the store."""
+    assert host.ping("t1", "10.0.0.12")
+    assert not host.ping("t3", "10.0.0.12")
+    status = host.do("status")
+    assert [up["ok"] for up in status["uplinks"]] == [True]
+    assert all(table["in_line"] is not False for table in status["tables"]), status["tables"]
+
+
+def test_a_full_disk_is_said_changes_nothing_and_stops_no_reader(host: Machine) -> None:
+    with small_disk(host) as place:
+        before, filler = host.stored(), fill(place)
+        for words in CHANGES:
+            said = host.refused(6, *words)
+            assert "No space left on device" in said
+        for words in READING:
+            host.do(*words)
+        whole(host)
+        assert host.stored() == before
+        filler.unlink()
+        for words in CHANGES:
+            host.do(*words)
+        whole(host)
+
+
+def test_a_disk_that_fills_up_while_a_file_is_applied_takes_all_of_it_back(
+    host: Machine, tmp_path: Path
+) -> None:
+    enis = "".join(
+        f"      e{n}: {{ips: [10.9.{n >> 8}.{n & 255}], host: 192.0.2.9}}\n" for n in range(2, 9000)
+    )
+    file = tmp_path / "big.yaml"
+    file.write_text(f"vpcs:\n  big:\n    vni: 900\n    subnets: [10.9.0.0/16]\n    enis:\n{enis}")
+    with small_disk(host):
+        before = host.stored()
+        result = host.command("apply", "-f", file)
+        assert result.code == 6, result.said
+        assert "No space left on device" in result.answer["why"]
+        assert host.stored() == before
+        whole(host)
+        host.do("vpc", "create", "green", "--vni", "300")
+
+
+def test_a_disk_that_can_only_be_read_is_said_and_stops_no_reader(host: Machine) -> None:
+    with small_disk(host) as place:
+        before = host.stored()
+        run("mount", "-o", "remount,ro", place)
+        for words in CHANGES:
+            assert "Read-only file system" in host.refused(6, *words)
+        for words in READING:
+            host.do(*words)
+        whole(host)
+        assert host.command("detach", "--all").code == 6
+        assert host.ping("t1", "10.0.0.12")
+        run("mount", "-o", "remount,rw", place)
+        assert host.stored() == before
+        host.do(*CHANGES[0])
+
+
+def rename(host: Machine, old: str, new: str) -> None:
+    for words in (("down",), ("name", new), ("up",)):
+        run("ip", "link", "set", "dev", new if words == ("up",) else old, *words, netns=host.name)
+
+
+def test_an_uplink_by_another_name_is_told_and_attached_in_place(host: Machine) -> None:
+    rename(host, UPLINK, "wan0")
+    assert host.ping("t1", "10.0.0.12")
+    (found,) = host.do("status")["uplinks"]
+    assert (found["ok"], found["why"]) == (False, "the device is gone")
+    (line,) = [one for one in doctor(host) if one["check"] == "device" and one["state"] == "wrong"]
+    assert f"wan0 has its address {VTEP}" in line["found"]
+    assert line["mend"].endswith("attach wan0")
+    result = host.command("restore")
+    assert result.code == 2
+    assert f"wan0 has its address {VTEP}: cipu-xdp attach wan0." in result.said
+    host.do("attach", "wan0", "--hook", "tc")
+    whole(host)
+    (found,) = host.do("status")["uplinks"]
+    assert found["iface"] == "wan0"
+    assert host.stored()["vpcs"].keys() == {"red", "blue"}
+    rename(host, "wan0", UPLINK)
+    host.do("attach", UPLINK, "--hook", "tc")
+    whole(host)
+
+
+def doctor(host: Machine) -> list[dict[str, str]]:
+    """The lines of `doctor`, which fails where something is wrong."""
+    return list(json.loads(host.start("doctor").communicate(timeout=60)[0]))
+
+
+def test_an_uplink_in_another_namespace_is_gone_and_heals_when_it_is_back(host: Machine) -> None:
+    out = f"{host.name}-out"
+    run("ip", "link", "set", "dev", UPLINK, "netns", out, "name", "away", netns=host.name)
+    (found,) = host.do("status")["uplinks"]
+    assert (found["ok"], found["why"]) == (False, "the device is gone")
+    # Who is here goes on; and what may change does.
+    assert host.ping("t1", "10.0.0.12")
+    host.do("vpc", "create", "green", "--vni", "300")
+    assert "there is no device up0 here" in host.command("restore").said
+    run("ip", "link", "set", "dev", "away", "netns", host.name, "name", UPLINK, netns=out)
+    run("ip", "address", "add", f"{VTEP}/24", "dev", UPLINK, netns=host.name)
+    run("ip", "link", "set", "dev", UPLINK, "up", netns=host.name)
+    assert host.do("restore")["uplinks"][0]["state"] == "restored"
+    whole(host)
+
+
+def test_programs_that_another_took_off_are_told_and_brought_back(host: Machine) -> None:
+    for device in (UPLINK, "t1"):
+        run("tc", "qdisc", "del", "dev", device, "clsact", netns=host.name)
+    assert not host.ping("t1", "10.0.0.12")
+    assert not host.do("status")["uplinks"][0]["ok"]
+    wrong = {(one["check"], one["subject"]) for one in doctor(host) if one["state"] == "wrong"}
+    assert {("programs", UPLINK), ("ENI", "eni-t1")} <= wrong
+    assert host.do("restore")["uplinks"][0]["state"] == "restored"
+    whole(host)
+
+
+def test_a_lost_state_directory_is_no_reason_to_fail_half_way(host: Machine) -> None:
+    shutil.rmtree(Place(host.name).directory)
+    assert host.do("vpc", "list") == []
+    host.do("detach", "--all")
+    host.assert_nothing_left()
