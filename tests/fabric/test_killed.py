@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Killed (-9) anywhere inside a change: no policy opens, the next command works, nothing stays."""
+"""Killed (-9) anywhere in attach and detach: no policy opens, the next command works.
+
+Changes between them are test_killed_everywhere's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from lab import run
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 PROGRAMS: set[int] = set()  # every one that was seen on a device
-WEB = ("eni", "create", "eni-t2", "--vpc", "red", "--ip", "10.0.0.12", "--dev", "t2")
 
 
 @pytest.fixture(scope="module")
@@ -76,35 +78,6 @@ def test_detach_killed_anywhere_can_be_done_again(host: Machine) -> None:
         kill(host, calls, "detach", ("--all", UPLINK)[turn % 2])
         host.do("detach", "--all")
         host.assert_nothing_left()
-
-
-def test_eni_create_and_delete_killed_anywhere(host: Machine) -> None:
-    host.reset()
-    host.do("attach", UPLINK, "--hook", "xdp")
-    host.add_vpcs()
-    host.do("eni", "delete", "eni-t2")
-    create, delete = (*WEB, "--hook", "xdp"), ("eni", "delete", "eni-t2")
-    makes, takes = points(host.name, 3, *create), points(host.name, 3, *delete)
-    for calls in makes:
-        kill(host, calls, *create)
-        if not any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
-            host.do(*create)
-        assert_works(host)
-        host.do(*delete)
-        assert host.is_bare("t2"), host.hooks("t2")
-    host.do(*create)
-    for calls in takes:
-        kill(host, calls, *delete)
-        if any(eni["name"] == "eni-t2" for eni in host.do("eni", "list")):
-            host.do(*delete)
-        else:
-            host.do("subnet", "create", "red", "10.9.0.0/24")
-            host.do("subnet", "delete", "red", "10.9.0.0/24")
-        assert host.is_bare("t2"), host.hooks("t2")
-        host.do(*create)
-        assert_works(host)
-    host.do("detach", "--all")
-    host.assert_nothing_left()
 
 
 def test_none_of_all_these_programs_is_left(host: Machine) -> None:
