@@ -54,8 +54,10 @@ class Attachment:
             record = Record(netns=netns)  # that namespace is gone, and its devices with it
         place.keep(record)
         sizes = checked_sizes(model.table_sizes)
+        pins = place.make_pins()
+        # Now that there are pins, nobody takes it for a leftover.
         layouts.keep()
-        tables = Tables.create(place.make_pins(), sizes)
+        tables = Tables.create(pins, sizes)
         return cls(place, record, devices, tables)
 
     def close(self) -> None:
