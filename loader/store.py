@@ -94,7 +94,7 @@ class SqliteStore:
         with self._explaining("open"):
             if not frozen:
                 _make_directory(self.path.parent)
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+                _make_file(self.path)
             self._db = self._connect()
         try:
             with self._explaining("open"):
@@ -300,6 +300,20 @@ def _make_directory(directory: Path) -> None:
     for missing in reversed([directory, *directory.parents]):
         if not missing.exists():
             missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def _make_file(path: Path) -> None:
+    """Make it, for its owner alone, if it is not there.
+
+    One that is there is not even opened: to close it would let go of the locks
+    that other connections of this process have on it (sqlite.org/howtocorrupt.html, 2.2), and
+    the next command to end would take their log away.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 @contextlib.contextmanager

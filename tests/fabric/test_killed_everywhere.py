@@ -21,10 +21,8 @@ COMMANDS = {
     "an ENI comes": (WEB, ("eni", "delete", "eni-t2")),
     "an ENI goes": (("eni", "delete", "eni-t2"), WEB),
     "groups bind an ENI": (
-        ("eni", "set", "eni-t2", "--sg", "web"), ("eni", "set", "eni-t2", "--no-sg"),
-    ),
-    "a limit comes": (
-        ("limit", "set", "eni-t1", "egress", "--rate", "1gbit"), ("limit", "clear", "eni-t1"),
+        ("eni", "set", "eni-t2", "--sg", "web"),
+        ("eni", "set", "eni-t2", "--no-sg"),
     ),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from models import assert_whole, beginning
+from models import assert_whole, beginning, peopled
 
 from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused, LayoutMismatch
 from cipu_xdp.loader.model import Model
@@ -193,3 +193,29 @@ def test_a_store_whose_writer_was_killed_opens_in_a_whole_state(
         model = reloaded(path)
         assert_whole(model)
         assert (len(model.vpcs), len(model.enis)) in ((0, 0), (1, 20), (2, 40))
+
+
+ANOTHER = """
+import sys
+from cipu_xdp.loader import model as verbs
+from cipu_xdp.loader.store import SqliteStore
+store = SqliteStore(sys.argv[1])
+model = store.load()
+store.commit(model, verbs.create_vpc(model, f"v{len(model.vpcs)}", 100 + len(model.vpcs)))
+del model
+store.close()
+"""
+
+
+def test_a_log_is_not_taken_away_while_a_model_is_read_from_it(store: SqliteStore) -> None:
+    store.commit(Model(), peopled())
+    known = store.load()
+    log = store.path.with_name(f"{store.path.name}-wal")
+    for number in range(3):
+        # Whoever opens the store once more in this process, and closes it, lets go of nothing.
+        other = SqliteStore(store.path)
+        other.close()
+        subprocess.run([sys.executable, "-c", ANOTHER, str(store.path)], check=True)
+        assert log.exists()
+        assert known.enis["a"].name == "a"
+        assert len(store.load().vpcs) == len(known.vpcs) + number + 1
