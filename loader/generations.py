@@ -32,15 +32,25 @@ def newest(pins: Path) -> Path:
 
     Raises:
         NotAttached: there is none; an attach was interrupted.
+        LayoutMismatch: a version from before there were any has left its tables.
     """
     found = known(pins)
     if not found:
+        require_none_older(pins)
         raise NotAttached(
             "open the tables",
             "an attach was interrupted before all were there",
             "Attach again: cipu-xdp attach IFACE.",
         )
     return found[-1]
+
+
+def require_none_older(pins: Path) -> None:
+    """Raises LayoutMismatch for tables of a version from before there were generations."""
+    for path in pins.glob("layout-*"):
+        if not NAME.match(path.name):
+            why = f"they are {path.name}, of a version that left nothing to read them by"
+            raise LayoutMismatch("open the tables", why, layouts.HINT)
 
 
 def layout_of(generation: Path) -> str:

@@ -69,6 +69,7 @@ class Tables:
             LayoutMismatch: they are of another version's layout.
         """
         if not generations.known(pins):
+            generations.require_none_older(pins)
             draft = cls.draft(pins, sizes)
             draft.complete()
             draft.close()
