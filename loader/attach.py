@@ -6,6 +6,7 @@ that policy never opens: tables before hooks, TC before the XDP that hands over
 to it, and the reverse on the way out. What is desired is the model's matter.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
@@ -241,6 +242,8 @@ class Attachment:
             try:
                 self.hooks.put_xdp(ifindex, ours.fds["uplink_xdp"], one.hooked.xdp_mode, undo)
             except KernelRefused as error:
+                if one.sure and error.errno == errno.EOPNOTSUPP:
+                    error.why = f"the driver does not take {one.hooked.xdp_mode} XDP"
                 if one.sure:
                     error.hint = "Use --hook tc, or --hook auto to have it chosen."
                     raise

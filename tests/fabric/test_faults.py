@@ -183,6 +183,49 @@ def test_programs_that_another_took_off_are_told_and_brought_back(host: Machine)
     whole(host)
 
 
+def test_a_driver_without_native_xdp_is_told_or_left_to_tc(host: Machine) -> None:
+    host.do("detach", "--all")
+    run("ip", "link", "add", "plain0", "type", "bridge", netns=host.name)
+    run("ip", "address", "add", "198.51.100.1/24", "dev", "plain0", netns=host.name)
+    run("ip", "link", "set", "dev", "plain0", "mtu", "1600", "up", netns=host.name)
+    said = host.refused(6, "attach", "plain0", "--hook", "xdp", "--xdp-mode", "native")
+    assert "the driver does not take native XDP" in said
+    host.assert_nothing_left()
+    taken = host.do("attach", "plain0")
+    assert (taken["hook"], taken["why"]) == ("tc", "the driver does not take native XDP")
+
+
+def test_without_a_compiler_nothing_is_attached_and_what_runs_goes_on(
+    host: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "bcc" / "__init__.py"
+    module.parent.mkdir()
+    module.write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CIPU_XDP_CACHE", str(tmp_path / "empty"))
+    for words in (("upgrade", "--force"), ("attach", UPLINK, "--hook", "tc")):
+        result = host.command(*words)
+        assert (result.code, "apt install python3-bpfcc" in result.said) == (6, True), result.said
+    whole(host)
+    # What compiles nothing needs none.
+    host.do("restore")
+    host.do("vpc", "create", "green", "--vni", "300")
+    host.do("detach", "--all")
+    assert host.command("attach", UPLINK, "--hook", "tc").code == 6
+    host.assert_nothing_left()
+
+
+def test_pins_that_are_gone_stop_no_packet_and_come_back_with_restore(host: Machine) -> None:
+    pins = Place(host.name).pins
+    assert pins
+    shutil.rmtree(pins)
+    assert host.ping("t1", "10.0.0.12")
+    assert not host.ping("t3", "10.0.0.12")
+    assert "cipu-xdp attach IFACE" in host.command("vpc", "create", "green", "--vni", "300").said
+    assert host.do("restore")["uplinks"][0]["state"] == "restored"
+    whole(host)
+
+
 def test_a_lost_state_directory_is_no_reason_to_fail_half_way(host: Machine) -> None:
     shutil.rmtree(Place(host.name).directory)
     assert host.do("vpc", "list") == []
