@@ -44,9 +44,10 @@ class Programs:
         """The digest of each program's instructions, by name."""
         return {name: kernel.program_info(self.fds[name]).tag for name in self._kinds}
 
-    def beside(self, tables: Tables) -> "Programs":
-        """The same programs, loaded once more and working on other tables."""
-        return Programs(self.side, self._kinds, self._code, tables)
+    def beside(self, tables: Tables, *names: str) -> "Programs":
+        """These of the programs, loaded once more and working on other tables."""
+        kinds = {name: self._kinds[name] for name in names}
+        return Programs(self.side, kinds, self._code, tables)
 
     def bytecode(self, name: str) -> bytes:
         """A program as the compiler made it, before the kernel's verifier has seen it."""
@@ -119,5 +120,6 @@ def _arrays(kinds: Mapping[str, str]) -> dict[str, str]:
 def _fill(fds: Mapping[str, int], array: str, side: str, suffix: str) -> None:
     """Fill the array by which a hook calls its next programs."""
     for part, step in NEXT.items():
-        key, program = abi.u32(abi.number(step)), abi.u32(fds[f"{side}_{part}{suffix}"])
-        maps.update(fds[array], key, program)
+        name = f"{side}_{part}{suffix}"
+        if name in fds:
+            maps.update(fds[array], abi.u32(abi.number(step)), abi.u32(fds[name]))

@@ -101,8 +101,8 @@ def shares(meter: Meter, pattern: str, *, can_wait: bool) -> dict[str, int]:
     return passed
 
 
-@pytest.mark.parametrize("pattern", ["HHHO", "HO", "HOOO", "H", "O", "HHHHHHHHHO"])
-@pytest.mark.parametrize("burst", [None, 3000, 50_000])
+@pytest.mark.parametrize("pattern", ["HHHO", "HOOO", "H", "O", "HHHHHHHHHO"])
+@pytest.mark.parametrize("burst", [None, 3000])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_who_can_wait_and_who_cannot_share_a_limit_as_if_nobody_could(
     meter: Meter, pattern: str, burst: int | None, levels: int
