@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import resource
+import signal
 import socket
 import statistics
 import subprocess
@@ -93,6 +94,8 @@ def main() -> None:
     given.add_argument("--connections", type=int, default=1000)
     given.add_argument("--pps", type=int, default=600_000)
     words = given.parse_args()
+    # Whoever ends it still has it take away what it made.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         host = stack.enter_context(machine(NAME))
         _configure(host)
