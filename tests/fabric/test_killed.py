@@ -55,7 +55,7 @@ def test_attach_killed_anywhere_can_be_done_again_or_taken_back(host: Machine) -
     host.do(*words)
     host.add_vpcs()
     host.do("detach", "--all")
-    ways = points(host.name, 4, *words)
+    ways = points(host.name, 3, *words)
     PROGRAMS.update(host.programs())
     host.do("detach", "--all")
     assert PROGRAMS
@@ -72,7 +72,7 @@ def test_detach_killed_anywhere_can_be_done_again(host: Machine) -> None:
     host.reset()
     host.do("attach", UPLINK, "--hook", "xdp")
     host.add_vpcs()
-    for turn, calls in enumerate(points(host.name, 3, "detach", UPLINK)):
+    for turn, calls in enumerate(points(host.name, 2, "detach", UPLINK)):
         host.do("attach", UPLINK, "--hook", "xdp")
         assert_works(host)
         kill(host, calls, "detach", ("--all", UPLINK)[turn % 2])
