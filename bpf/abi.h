@@ -335,7 +335,8 @@ struct session_clock {
  */
 struct bucket {
 	__u64 fill;		/* 2^-56 units a nanosecond */
-	__u64 base;		/* where the line stood at since_ns */
+	__u64 base;		/* where the line stood at since_ns, in whole units */
+	__u64 part;		/* and what it was above that, 2^-56 units */
 	__u64 floor;		/* counts as spent at least: a bucket that was full then held no more */
 	__u64 depth;		/* units that it holds */
 	__u64 mark;		/* mark congestion when fewer are left; 0: never */
@@ -344,12 +345,12 @@ struct bucket {
 
 /* The terms of a limit: they do not change, others take their place. */
 struct terms {
-	__u64 since_ns;		/* monotonic clock */
+	__u64 since_ns;		/* monotonic clock; until then those on the other side hold */
 	__u32 next;		/* number of the limit that is asked after this one, or 0 */
 	__u32 only;		/* kind of its bucket if that is all there is to it, else BUCKETS */
 	__u32 kinds;		/* bits: which of the buckets count; the others are remembered */
 	__u32 reserved;
-	__u8 buckets[288];	/* 6 of struct bucket, by their kind */
+	__u8 buckets[336];	/* 6 of struct bucket, by their kind */
 };
 
 /*
@@ -360,7 +361,7 @@ struct terms {
  */
 struct limit {
 	__u64 side;
-	__u8 sides[624];	/* 2 of struct terms */
+	__u8 sides[720];	/* 2 of struct terms */
 };
 
 /* spents: what was let through by each limit, as compared with its lines. */

@@ -44,7 +44,6 @@ struct load {
 	__u32 sides[LIMITS_MAX];
 	__u32 refusing_place;
 	__u32 refusing_kind;	/* BUCKETS: nobody refuses */
-	__u8 exact;		/* `now` is; else it may lie up to a tick back */
 	__u8 may_wait;
 	__u8 mark;
 };
@@ -58,15 +57,17 @@ struct asked {
 	struct spent *spent;
 };
 
-/* (a * b) >> FILL_SHIFT, of which the lower 64 bits. */
-inline_always __u64 product(__u64 a, __u64 b)
+/* (a * b + part) >> FILL_SHIFT, of which the lower 64 bits. */
+inline_always __u64 product(__u64 a, __u64 b, __u64 part)
 {
 	__u64 a_low = (__u32)a, a_high = a >> 32, b_low = (__u32)b, b_high = b >> 32;
 	__u64 low = a_low * b_low, one = a_low * b_high, other = a_high * b_low;
 	__u64 middle = (low >> 32) + (__u32)one + (__u32)other;
 	__u64 high = a_high * b_high + (one >> 32) + (other >> 32) + (middle >> 32);
+	__u64 lower = (middle << 32 | (__u32)low) + part;
 
-	return high << (64 - FILL_SHIFT) | (middle << 32 | (__u32)low) >> FILL_SHIFT;
+	high += lower < part;
+	return high << (64 - FILL_SHIFT) | lower >> FILL_SHIFT;
 }
 
 inline_always struct bucket *bucket_of(struct terms *terms, int kind)
@@ -92,7 +93,7 @@ inline_always __u64 cost_of(const struct load *load, int kind)
 /* All that ran in since the beginning. Of it so much is spent, and the rest is there. */
 inline_always __u64 line_of(const struct bucket *b, __u64 elapsed)
 {
-	return b->base + product(elapsed, b->fill);
+	return b->base + product(elapsed, b->fill, b->part);
 }
 
 /* What it can hold by now: no more than ran in since its terms began, on top of what it held then. */
@@ -130,15 +131,14 @@ inline_always __u64 queued(const struct bucket *b, __s64 before, __u64 missing)
 
 /*
  * When may it go? A super-packet may be bigger than the bucket: a full one
- * lets it go, and owes the rest. By a clock that is not exact, as it may lie
- * back, only what has plenty left may go.
+ * lets it go, and owes the rest. At once goes only what is not even marked.
  */
 inline_always __u64 wait_of(const struct bucket *b, __u64 line, __u64 spent, __u64 cost,
-			    bool exact)
+			    bool at_once)
 {
 	__s64 before = spent - line, missing = before + cost;
 
-	if (!exact)
+	if (at_once)
 		return missing + (__s64)b->mark <= 0 ? 0 : NEVER;
 	if (missing <= 0 || (cost > b->depth && spent == line - b->depth))
 		return 0;
@@ -151,7 +151,7 @@ inline_always bool admits(const struct asked *asked, int kind, const struct load
 	__u64 line = line_of(b, load->elapsed), room = room_of(b, line, load->elapsed);
 	__u64 spent = settled(line, room, *(volatile __u64 *)word_of(asked->spent, kind));
 
-	return wait_of(b, line, spent, cost_of(load, kind), load->exact) != NEVER;
+	return wait_of(b, line, spent, cost_of(load, kind), false) != NEVER;
 }
 
 /* The packet is charged: has it to wait, and is it to be told of congestion? */
@@ -169,7 +169,8 @@ inline_always void note_charge(struct load *load, const struct bucket *b, __u64 
  * faster each time, they have settled the word just now, and it will do to
  * add to it and to look afterwards.
  */
-inline_always bool charge(const struct asked *asked, int kind, struct load *load, bool exact)
+inline_always bool charge(const struct asked *asked, int kind, struct load *load,
+			  bool at_once)
 {
 	const struct bucket *b = bucket_of(asked->terms, kind);
 	__u64 *word = word_of(asked->spent, kind), cost = cost_of(load, kind);
@@ -180,7 +181,7 @@ inline_always bool charge(const struct asked *asked, int kind, struct load *load
 	for (int i = 0; i < CHARGE_TRIES; i++) {
 		before = *(volatile __u64 *)word;
 		spent = settled(line, room, before);
-		wait = wait_of(b, line, spent, cost, exact);
+		wait = wait_of(b, line, spent, cost, at_once);
 		if (wait == NEVER)
 			return false;
 		if (__sync_val_compare_and_swap(word, before, spent + cost) == before) {
@@ -189,7 +190,7 @@ inline_always bool charge(const struct asked *asked, int kind, struct load *load
 		}
 	}
 	spent = __sync_fetch_and_add(word, cost);
-	wait = wait_of(b, line, spent, cost, exact);
+	wait = wait_of(b, line, spent, cost, at_once);
 	if (wait == NEVER) {
 		__sync_fetch_and_add(word, -cost);
 		return false;
@@ -222,7 +223,7 @@ inline_always int charge_limit(const struct asked *asked, struct load *load)
 {
 #pragma unroll 1
 	for (int kind = 0; kind < BUCKETS && load->kinds >> kind; kind++) {
-		if (!(load->kinds >> kind & 1) || charge(asked, kind, load, load->exact))
+		if (!(load->kinds >> kind & 1) || charge(asked, kind, load, false))
 			continue;
 		refund(asked, kind, load);
 		return kind;
@@ -230,21 +231,32 @@ inline_always int charge_limit(const struct asked *asked, struct load *load)
 	return BUCKETS;
 }
 
-/* Which of its sides counts, for this packet from now on. False: there is no such row, which cannot be. */
+inline_always struct terms *terms_of(struct limit *limit, __u32 side)
+{
+	return (struct terms *)(limit->sides + (side & 1) * sizeof(struct terms));
+}
+
+/*
+ * Which of its sides counts, for this packet from now on: until new terms
+ * begin, those before. False: there is no such row, which cannot be.
+ */
 inline_always bool find_side(struct load *load, int place)
 {
 	__u32 number = load->numbers[place];
 	struct limit *limit = limits.lookup(&number);
+	__u32 side;
 
-	if (limit)
-		load->sides[place] = limit->side;
-	return limit;
+	if (!limit)
+		return false;
+	side = limit->side;
+	load->sides[place] = side ^ (load->now < terms_of(limit, side)->since_ns);
+	return true;
 }
 
 /* False: there is none in that place. */
 inline_always bool find_limit(struct asked *asked, struct load *load, int place)
 {
-	__u32 number = load->numbers[place], side = load->sides[place] & 1;
+	__u32 number = load->numbers[place];
 	struct limit *limit;
 	__s64 elapsed;
 
@@ -254,9 +266,9 @@ inline_always bool find_limit(struct asked *asked, struct load *load, int place)
 	asked->spent = spents.lookup(&number);
 	if (!limit || !asked->spent)
 		return false;
-	asked->terms = (struct terms *)(limit->sides + side * sizeof(struct terms));
+	asked->terms = terms_of(limit, load->sides[place]);
 	load->kinds = asked->terms->kinds & (load->may_wait ? ~0U : PLAIN_KINDS);
-	/* It may have begun since the clock was read. */
+	/* That may be later than this packet: it was slow, and terms have changed twice. */
 	elapsed = load->now - asked->terms->since_ns;
 	load->elapsed = elapsed > 0 ? elapsed : 0;
 	return true;
@@ -345,23 +357,6 @@ inline_always bool charge_all(struct load *load)
 	return true;
 }
 
-/* A clock read already will do if there is plenty left: to read one costs as much as all the rest. */
-inline_always bool charge_by_clocks(struct load *load, const struct way *way)
-{
-	load->now = way->now;
-	load->exact = way->exact;
-#pragma unroll 1
-	for (int clock = 0; clock < 2; clock++) {
-		if (load->now && charge_all(load))
-			return true;
-		if (load->exact)
-			return false;
-		load->now = bpf_ktime_get_ns();
-		load->exact = 1;
-	}
-	return false;
-}
-
 /* A super-packet weighs what its segments weigh, headers and all. */
 inline_always void weigh(struct load *load, const struct packet *p)
 {
@@ -412,6 +407,28 @@ inline_always bool is_to_be_metered(const struct way *way, enum verdict verdict)
 	       (action == ACTION_DELIVER || action == ACTION_SEND);
 }
 
+/* The one clock that limits go by; it is read once for a packet, and costs as much as all the rest. */
+inline_always __u64 clock_of(struct way *way)
+{
+	if (!way->metered_ns)
+		way->metered_ns = bpf_ktime_get_ns();
+	return way->metered_ns;
+}
+
+/* Is it the limit of a packet that goes at once? If so, it is charged. */
+inline_always bool charge_at_once(struct load *load, int place)
+{
+	struct asked asked;
+	__u32 kind;
+
+	if (!find_side(load, place) || !find_limit(&asked, load, place) || asked.terms->next)
+		return false;
+	kind = asked.terms->only;
+	load->mark = 0;
+	load->refusing_kind = BUCKETS;
+	return kind < BUCKETS && load->kinds && charge(&asked, kind, load, true);
+}
+
 /*
  * Most packets have one limit, of one bucket, with plenty left: they are
  * charged at once. False: nothing is charged, and all is left to `meter`.
@@ -420,28 +437,13 @@ inline_always bool meter_at_once(struct packet *p, struct way *way)
 {
 	struct load *load = (struct load *)scratch_of(p)->load;
 	__u32 place = way->limit ? PLACE_EGRESS : PLACE_INGRESS;
-	struct asked asked;
-	__u32 kind;
 
 	if (way->limit && way->target.limit)
 		return false;
+	load->now = clock_of(way);
 	load->numbers[place] = way->limit | way->target.limit;
-	if (!find_side(load, place))
-		return false;
-	if (!way->now) {
-		way->now = bpf_ktime_get_ns();
-		way->exact = 1;
-	}
-	load->now = way->now;
-	if (!find_limit(&asked, load, place) || asked.terms->next)
-		return false;
-	kind = asked.terms->only;
-	if (kind >= BUCKETS)
-		return false;
 	weigh(load, p);
-	load->mark = 0;
-	load->refusing_kind = BUCKETS;
-	if (!charge(&asked, kind, load, false))
+	if (!charge_at_once(load, place))
 		return false;
 	count_limit(load, place);
 	return true;
@@ -456,12 +458,13 @@ inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool 
 	const struct packet *p = (const struct packet *)scratch->packet;
 	struct load *load = (struct load *)scratch->load;
 
+	load->now = clock_of(way);
 	weigh(load, p);
 	load->may_wait = may_wait && way->path && way->path->flags & PATH_FLAG_PACED;
 	if (!enter_limits(load, PLACE_EGRESS, way->limit) ||
 	    !enter_limits(load, PLACE_INGRESS, way->target.limit))
 		return KERNEL_REFUSED;
-	if (!charge_by_clocks(load, way))
+	if (!charge_all(load))
 		return refusal_of(load);
 	load->mark = load->mark && speaks_ecn(p);
 	way->mark = load->mark;

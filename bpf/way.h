@@ -19,6 +19,7 @@ struct way {
 	__u64 hop_destination;	/* as in struct next_hop; 0: ask the kernel */
 	__u64 hop_source;
 	__u64 now;		/* coarse clock, if it was read; else 0 */
+	__u64 metered_ns;	/* the clock of limits, if it was read; else 0 */
 	__u64 departure_ns;	/* when it may leave; 0: at once */
 	struct session *session; /* of a packet under policy; NULL: it has none */
 	__u32 path_index;
@@ -30,7 +31,6 @@ struct way {
 	__u8 mark;		/* tell the receiver of congestion */
 	__u8 remote;		/* it has a path */
 	__u8 policed;		/* it has a session: that of the flow in the scratch */
-	__u8 exact;		/* `now` is by the clock that is exact */
 	__u8 accounted;		/* it was counted before they were */
 };
 

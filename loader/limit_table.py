@@ -2,8 +2,9 @@
 """The terms of limits in the datapath: read, and replaced so that nothing spent is forgotten.
 
 A row has two sides. New terms go to the one that is not in use, and continue
-the line of the old ones from now on; then it is turned over, by one byte.
-What was spent is the datapath's alone to write.
+the line of the old ones from a moment that is still to come; then the row is
+turned over, by one byte. So no packet is charged by the old ones after the new
+ones have begun. What was spent is the datapath's alone to write.
 """
 
 import time
@@ -17,9 +18,11 @@ from cipu_xdp.loader.table import Table
 WORD = 1 << 64
 PLAIN_KINDS = ("rate", "ceil", "packets")
 KINDS = (*PLAIN_KINDS, *(f"paced_{kind}" for kind in PLAIN_KINDS))
+# New terms begin so much later; half of it is for a command that is held up as it turns the rows.
+LEAD_NS = 40_000_000
 OWED_MAX = 1 << abi.number("BUCKET_OWED_BITS")
 # Of a bucket: what follows from the time at which its terms began.
-BEGUN = ("base", "floor")
+BEGUN = ("base", "part", "floor")
 # Of terms: what does not.
 PLAIN = ("next", "only", "kinds")
 
@@ -64,43 +67,78 @@ def _lasting() -> int:
     return int.from_bytes(abi.record("terms").pack(buckets=buckets, **plain))
 
 
-def replace(
-    limits: Table, spents: Table, wanted: Mapping[bytes, bytes], now_ns: int | None = None
-) -> None:
-    """Have these limits go on under the wanted terms from `now_ns` on, by the monotonic clock."""
+def replace(limits: Table, spents: Table, wanted: Mapping[bytes, bytes]) -> None:
+    """Have these limits go on under the wanted terms; returns when these have begun."""
     if not wanted:
         return
-    # A side that was in use until a moment ago may still be read.
+    # A side that was in use until a moment ago may still be read, or be still to begin.
     maps.wait_for_programs()
-    now_ns = time.monotonic_ns() if now_ns is None else now_ns
-    turned = {}
+    rows = {key: next(limits.values(key)) for key in wanted}
+    _wait_until(max(map(_since, rows.values())))
+    lead_ns = LEAD_NS if any(any(in_use(row)) for row in rows.values()) else 0
+    while True:
+        begin_ns = time.monotonic_ns() + lead_ns
+        drafted = _drafted(rows, spents, wanted, begin_ns)
+        limits.put_all(drafted.items())
+        if not lead_ns or time.monotonic_ns() < begin_ns - lead_ns // 2:
+            break
+        # It took longer than thought.
+        lead_ns *= 2
+    _turn(limits, drafted)
+    _wait_until(begin_ns)
+
+
+def replace_at(limits: Table, spents: Table, wanted: Mapping[bytes, bytes], begin_ns: int) -> None:
+    """The same for who says what time it is: the terms begin then; no packet comes meanwhile."""
+    drafted = _drafted({key: next(limits.values(key)) for key in wanted}, spents, wanted, begin_ns)
+    limits.put_all(drafted.items())
+    _turn(limits, drafted)
+
+
+def _drafted(
+    rows: Mapping[bytes, bytes], spents: Table, wanted: Mapping[bytes, bytes], begin_ns: int
+) -> dict[bytes, bytes]:
+    """The rows with the wanted terms on the side that is not in use."""
+    drafted = {}
     for key, terms in wanted.items():
-        row, spent = next(limits.values(key)), next(spents.values(key))
-        new = continued(in_use(row), terms, now_ns, abi.record("spent").numbers(spent))
-        drafted = _with_side(row, new)
-        limits.put(key, drafted)
-        turned[key] = drafted
-    # First those that others name.
-    for key in sorted(turned, key=lambda key: abi.record("terms").unpack(wanted[key])["next"]):
-        limits.put(key, _turned(turned[key]))
+        spent = abi.record("spent").numbers(next(spents.values(key)))
+        drafted[key] = _with_side(rows[key], continued(in_use(rows[key]), terms, begin_ns, spent))
+    return drafted
 
 
-def continued(old: bytes, wanted: bytes, now_ns: int, spent: Mapping[str, int]) -> bytes:
-    """The wanted terms as they follow on the old ones.
+def _turn(limits: Table, drafted: Mapping[bytes, bytes]) -> None:
+    """Have the drafted sides count, those first that others name."""
+    turned = {key: _turned(row) for key, row in drafted.items()}
+    names = abi.record("terms")
+    order = sorted(turned, key=lambda key: names.unpack(in_use(turned[key]))["next"])
+    limits.put_all((key, turned[key]) for key in order)
 
-    What can be spent now is what could be spent under the old terms; a bucket
+
+def _since(row: bytes) -> int:
+    return int(abi.record("terms").unpack(in_use(row))["since_ns"])
+
+
+def _wait_until(at_ns: int) -> None:
+    while (left := at_ns - time.monotonic_ns()) > 0:
+        time.sleep(left / 10**9)
+
+
+def continued(old: bytes, wanted: bytes, begin_ns: int, spent: Mapping[str, int]) -> bytes:
+    """The wanted terms as they follow on the old ones at a time.
+
+    What can be spent then is what could be spent under the old terms; a bucket
     that there was not before is full.
     """
     terms = abi.record("terms")
     before, after = terms.unpack(old), terms.unpack(wanted)
-    elapsed = max(0, now_ns - int(before["since_ns"]))
+    elapsed = max(0, begin_ns - int(before["since_ns"]))
     buckets = [
         _continued(one, other, elapsed, spent[kind])
         for kind, one, other in zip(KINDS, _buckets(before), _buckets(after), strict=True)
     ]
     packed = b"".join(abi.record("bucket").pack(**bucket) for bucket in buckets)
     kept = {name: int(after[name]) for name in PLAIN}
-    return terms.pack(since_ns=now_ns, buckets=packed, **kept)
+    return terms.pack(since_ns=begin_ns, buckets=packed, **kept)
 
 
 def left(terms: bytes, spent: Mapping[str, int], now_ns: int) -> dict[str, int]:
@@ -125,22 +163,28 @@ def _left(bucket: Numbers, elapsed: int, spent: int) -> int:
 def _room(bucket: Numbers, elapsed: int) -> int:
     """What it can hold by now: no more than ran in since, on top of what it held then."""
     held = (bucket["base"] - bucket["floor"]) % WORD
-    return min(bucket["depth"], held + (elapsed * bucket["fill"] >> FILL_BITS))
+    return min(bucket["depth"], held + (_run_in(bucket, elapsed) >> FILL_BITS))
 
 
 def _continued(old: Numbers, wanted: Numbers, elapsed: int, spent: int) -> Numbers:
     if not old["depth"]:
         full = {"base": (spent + wanted["depth"]) % WORD, "floor": spent}
         return wanted | full if wanted["depth"] else {}
-    line = _line(old, elapsed)
+    line, part = _line(old, elapsed), _run_in(old, elapsed) % (1 << FILL_BITS)
     # A bucket that is no more is remembered and fills on: should it come back, it holds no more
     # than if it had stayed.
     terms = wanted if wanted["depth"] else old
-    return terms | {"base": line, "floor": (line - _room(old, elapsed)) % WORD}
+    floor = (line - _room(old, elapsed)) % WORD
+    return terms | {"base": line, "part": part, "floor": floor}
 
 
 def _line(bucket: Numbers, elapsed: int) -> int:
-    return (bucket["base"] + (elapsed * bucket["fill"] >> FILL_BITS)) % WORD
+    return (bucket["base"] + (_run_in(bucket, elapsed) >> FILL_BITS)) % WORD
+
+
+def _run_in(bucket: Numbers, elapsed: int) -> int:
+    """What ran in since its terms began, and the part of a unit from before; 2^-56 units."""
+    return elapsed * bucket["fill"] + bucket["part"]
 
 
 def _counting(terms: Mapping[str, int | bytes]) -> set[str]:

@@ -47,7 +47,7 @@ class Limit:
     """A limit as the datapath has it, and beside it the exact one."""
 
     def __init__(self, shape: Shape, spent: Mapping[str, int], now: int) -> None:
-        self.spent, self.now, self.changes = dict(spent), now, 0
+        self.spent, self.now = dict(spent), now
         self.terms = begun(shape, spent, now)
         self.exact = {kind: _full(*one) for kind, one in shape.items()}
         # What is no more, and would be if it had stayed and nobody had spent of it.
@@ -60,7 +60,6 @@ class Limit:
 
     def change(self, shape: Shape) -> None:
         self.terms = limit_table.continued(self.terms, packed(shape), self.now, self.spent)
-        self.changes += 1
         known = self.gone | self.exact
         self.exact = {kind: _full(*one) for kind, one in shape.items()}
         for kind in known.keys() & shape.keys():
@@ -85,7 +84,7 @@ class Limit:
         place = KINDS.index(kind) * record.size
         bucket = record.numbers(bytes(terms["buckets"])[place : place + record.size])  # type: ignore[arg-type]
         elapsed = self.now - int(terms["since_ns"])
-        return bucket["base"] + (elapsed * bucket["fill"] >> FILL_BITS)
+        return bucket["base"] + (elapsed * bucket["fill"] + bucket["part"] >> FILL_BITS)
 
 
 def _full(fill: int, depth: int) -> Exact:

@@ -8,7 +8,7 @@ struct wish {
 	__u64 packets;
 	__u32 egress;
 	__u32 ingress;
-	__u32 exact;
+	__u32 at_once;
 	__u32 may_wait;
 	__u64 wait_ns;		/* from here on: answers */
 	__u32 passed;
@@ -48,8 +48,12 @@ int harness_ask(struct xdp_md *xdp)
 	load->now = wish->now_ns;
 	load->bytes = wish->bytes;
 	load->packets = wish->packets;
-	load->exact = wish->exact;
 	load->may_wait = wish->may_wait;
+	if (wish->at_once) {
+		load->numbers[PLACE_EGRESS] = wish->egress;
+		wish->passed = charge_at_once(load, PLACE_EGRESS);
+		return XDP_PASS;
+	}
 	wish->passed = harness_charge(load, wish->egress, wish->ingress);
 	wish->wait_ns = load->wait_ns;
 	wish->place = load->refusing_place;
@@ -72,7 +76,6 @@ int harness_drill(struct xdp_md *xdp)
 				   : bpf_ktime_get_ns();
 	load->bytes = drill->bytes;
 	load->packets = 1;
-	load->exact = 1;
 	load->may_wait = 0;
 	if (harness_charge(load, drill->egress, drill->ingress))
 		__sync_fetch_and_add(&drill->passed, 1);

@@ -72,7 +72,7 @@ class Meter:
         (terms,) = limit_rows.rows(alone(limit)).values()
         fields = abi.record("terms").unpack(terms) | {"next": following}
         wanted = {abi.u32(limit.number): abi.record("terms").pack(**fields)}
-        limit_table.replace(self.tables["limits"], self.tables["spents"], wanted, now_ns)
+        limit_table.replace_at(self.tables["limits"], self.tables["spents"], wanted, now_ns)
 
     def spent(self, number: int) -> dict[str, int]:
         """The words of a limit."""
@@ -92,14 +92,21 @@ class Meter:
 
     def ask(
         self, now_ns: int, size: int, packets: int = 1, *, egress: int = 0, ingress: int = 0,
-        exact: bool = True, may_wait: bool = False,
+        may_wait: bool = False,
     ) -> Reply:  # fmt: skip
         """A packet at a time; `egress` and `ingress` are the first limits' numbers."""
-        wish = WISH.pack(now_ns, size, packets, egress, ingress, exact, may_wait, 0, 0, 0, 0, 0)
+        return self._asked(now_ns, size, packets, egress, ingress, 0, may_wait)
+
+    def goes_at_once(self, now_ns: int, size: int, *, egress: int) -> bool:
+        """Whether a packet of one limit is charged before all are asked."""
+        return self._asked(now_ns, size, 1, egress, 0, 1, False).passed
+
+    def _asked(self, *wishes: int) -> Reply:
+        wish = WISH.pack(*wishes, 0, 0, 0, 0, 0)
         ran = kernel.test_run(self._ask, wish, CONTEXT.pack(0, len(wish), 0, 1, 0, 0))
         assert ran.action == 2
         wait, passed, place, kind, mark = WISH.unpack(ran.packet)[7:]
-        refusing = "" if passed else limit_table.KINDS[kind]
+        refusing = limit_table.KINDS[kind] if not passed and kind < len(limit_table.KINDS) else ""
         return Reply(bool(passed), wait, place, refusing, bool(mark))
 
     def drill(

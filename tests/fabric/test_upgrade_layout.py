@@ -33,8 +33,8 @@ SWAPPED = [
     ("\t__u32 source_vni;\n\t__u32 destination_vni;\n\t__u8 source[16];\n",
      "\t__u32 destination_vni;\n\t__u32 source_vni;\n\t__u8 source[16];\n"),
     ("\t__u64 depth;\t\t/* units that it holds */\n", "\t__u64 more;\n\t__u64 depth;\n"),
-    ("__u8 buckets[288];", "__u8 buckets[336];"),
-    ("__u8 sides[624];", "__u8 sides[720];"),
+    ("__u8 buckets[336];", "__u8 buckets[384];"),
+    ("__u8 sides[720];", "__u8 sides[816];"),
 ]  # fmt: skip
 VERDICT = "VERDICT(HOST,                PASS,"
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits in their table: a row is written on the side that is not in use, and then turned."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from limit_lines import Shape, packed
@@ -25,6 +26,10 @@ class FakeTable:
         self.log.append((key, self.there.get(key, self.blank), value))
         self.there[key] = value
 
+    def put_all(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        for key, value in rows:
+            self.put(key, value)
+
     def rows(self) -> dict[bytes, bytes]:
         return {key: value for key, value in self.there.items() if any(value)}
 
@@ -38,11 +43,15 @@ def log_fixture(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes, byt
 
 
 def written(log: list[tuple[bytes, bytes, bytes]], *rounds: Mapping[bytes, bytes]) -> FakeTable:
-    """Limits after they were replaced in rounds, a second from each other."""
+    """Limits after they were replaced in rounds."""
     table, spent = FakeTable("limit", log), FakeTable("spent", [])
-    for number, wanted in enumerate(rounds):
-        limit_table.replace(table, spent, wanted, SECOND * (number + 1))  # type: ignore[arg-type]
+    for wanted in rounds:
+        limit_table.replace(table, spent, wanted)  # type: ignore[arg-type]
     return table
+
+
+def since(row: bytes) -> int:
+    return int(abi.record("terms").unpack(limit_table.in_use(row))["since_ns"])
 
 
 def test_a_row_is_turned_only_when_its_other_side_is_written(
@@ -84,8 +93,44 @@ def test_what_follows_from_the_time_is_no_difference(log: list[tuple[bytes, byte
     }
     table = written(log, wanted, wanted)
     assert limit_table.current(table.rows()) == wanted
-    (since,) = {
-        abi.record("terms").unpack(limit_table.in_use(row))["since_ns"]
-        for row in table.rows().values()
-    }
-    assert since == 2 * SECOND
+    # All begin at once.
+    assert len({since(row) for row in table.rows().values()}) == 1
+
+
+def test_what_replaces_terms_is_written_before_it_begins_and_has_begun_when_all_is_said(
+    log: list[tuple[bytes, bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [SECOND]
+
+    def put_late(table: FakeTable, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Each time the rows take longer to write than was thought, or as long as now."""
+        clock[0] += 30_000_000
+        for key, value in rows:
+            turned = table.there.get(key, value)[0] != value[0]
+            assert not turned or since(value) in (SECOND, clock[0] + 20_000_000)
+            table.put(key, value)
+
+    def sleep(seconds: float) -> None:
+        clock[0] += round(seconds * SECOND)
+
+    monkeypatch.setattr(limit_table.time, "monotonic_ns", lambda: clock[0])
+    monkeypatch.setattr(limit_table.time, "sleep", sleep)
+    monkeypatch.setattr(FakeTable, "put_all", put_late)
+    rounds = [{abi.u32(1): packed({"rate": (1 << 56, depth)})} for depth in (1000, 2000)]
+    table = written(log, *rounds)
+    (row,) = table.rows().values()
+    assert since(row) == clock[0]
+    # The first begins at once; of the second a draft came too late, and was made again.
+    assert len([key for key, _, _ in log if key]) == 2 + 3
+
+
+def test_terms_that_a_killed_command_left_to_begin_begin_before_others_follow(
+    log: list[tuple[bytes, bytes, bytes]],
+) -> None:
+    one = {abi.u32(1): packed({"rate": (1 << 56, 1000)})}
+    table, spent = FakeTable("limit", log), FakeTable("spent", [])
+    begin_ns = time.monotonic_ns() + 50_000_000
+    limit_table.replace_at(table, spent, one, begin_ns)  # type: ignore[arg-type]
+    limit_table.replace(table, spent, one)  # type: ignore[arg-type]
+    (row,) = table.rows().values()
+    assert since(row) > begin_ns
