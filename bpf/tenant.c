@@ -20,6 +20,7 @@
 #include "quota.h"
 #include "fragment.h"
 #include "judge.h"
+#include "bucket.h"
 #include "meter.h"
 #include "tenant.h"
 #include "vxlan.h"

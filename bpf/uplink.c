@@ -22,6 +22,7 @@
 #include "quota.h"
 #include "fragment.h"
 #include "judge.h"
+#include "bucket.h"
 #include "meter.h"
 #include "vxlan.h"
 #include "fabric.h"

@@ -138,9 +138,7 @@ def _record_converter(old: Layout, new: Layout, before: abi.Record, after: abi.R
         for field in after.fields
         if field.name in had and bool(field.count) == bool(had[field.name].count)
     ]
-    most = {
-        f.name: (1 << 8 * struct.calcsize(f"={f.code}")) - 1 for f in after.fields if not f.count
-    }
+    most = {field.name: _most(field) for field in after.fields if not field.count}
 
     def convert(data: bytes) -> bytes:
         values = before.unpack(data)
@@ -154,6 +152,7 @@ def _record_converter(old: Layout, new: Layout, before: abi.Record, after: abi.R
 
 
 def _most(field: abi.Field) -> int:
+    """The highest number that fits into a field."""
     return (1 << 8 * struct.calcsize(f"={field.code}")) - 1
 
 

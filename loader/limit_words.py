@@ -28,7 +28,7 @@ MAX_BURST_BYTES, MAX_BURST_PACKETS, MAX_CREDIT_BYTES = 1 << 36, 1 << 30, 1 << 50
 BURST_S = 0.3
 # A queue absorbs what a policer would drop, and the next one on the way need not.
 SHAPED_BURST_S = 0.005
-# What may wait there (bpf/meter.h, HORIZON_NS).
+# What may wait there (bpf/bucket.h, HORIZON_NS).
 QUEUE_S = 0.1
 # About the biggest super-packet, in bytes and in packets.
 SUPER_BYTES, SUPER_PACKETS = 65536, 64

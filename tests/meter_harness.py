@@ -106,7 +106,7 @@ class Meter:
         ran = kernel.test_run(self._ask, wish, CONTEXT.pack(0, len(wish), 0, 1, 0, 0))
         assert ran.action == 2
         wait, passed, place, kind, mark = WISH.unpack(ran.packet)[7:]
-        refusing = limit_table.KINDS[kind] if not passed and kind < len(limit_table.KINDS) else ""
+        refusing = "" if passed else limit_table.KINDS[kind]
         return Reply(bool(passed), wait, place, refusing, bool(mark))
 
     def drill(

@@ -319,7 +319,7 @@ def test_however_often_terms_change_it_is_as_exact_buckets_say(
     meter: Meter, before: Limit, others: list[Limit], data: st.DataObject, start_ns: int
 ) -> None:
     begin(meter, 0, start_ns, before)
-    exact, now, shape = ModelLimit.full(before, start_ns), start_ns, before
+    exact, now = ModelLimit.full(before, start_ns), start_ns
     for gap, size in data.draw(flows(before, most=30)):
         now += gap
         for again in range(data.draw(st.integers(0, 3))):
@@ -328,16 +328,14 @@ def test_however_often_terms_change_it_is_as_exact_buckets_say(
             meter.put(shape, now)
             exact.change(shape, now)
             now += data.draw(st.integers(0, gap + 1))
-        lacking = exact.refuses(now, meter_model.costs(size))
+        cost = meter_model.costs(size)
+        lacking = exact.refuses(now, cost)
         reply = meter.ask(now, size, egress=1)
         if reply.passed:
-            assert (
-                not lacking or exact.buckets[lacking].tokens > meter_model.costs(size)[lacking] - 1
-            )
-            exact.take(meter_model.costs(size))
+            assert not lacking or exact.buckets[lacking].tokens > cost[lacking] - 1
+            exact.take(cost)
         else:
-            tokens = exact.buckets[reply.kind].tokens
-            assert tokens < meter_model.costs(size)[reply.kind] + 1
+            assert exact.buckets[reply.kind].tokens < cost[reply.kind] + 1
 
 
 def test_a_limit_that_is_set_again_and_again_lets_through_what_it_would(meter: Meter) -> None:

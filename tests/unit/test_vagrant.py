@@ -5,7 +5,6 @@ No machine is started, and no box is needed.
 """
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,9 +13,6 @@ import pytest
 from cipu_xdp.loader import topology_shipped
 
 VAGRANT = Path(__file__).parents[2] / "vagrant"
-needs_vagrant = pytest.mark.skipif(
-    shutil.which("vagrant") is None, reason="vagrant and vagrant-libvirt are not installed"
-)
 
 
 def vagrant(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,21 +28,18 @@ def vagrant(tmp_path: Path, *words: str, **environment: str) -> subprocess.Compl
     )
 
 
-@needs_vagrant
 @pytest.mark.parametrize("name", topology_shipped.shipped())
 def test_validate_accepts_the_vagrantfile(tmp_path: Path, name: str) -> None:
     done = vagrant(tmp_path, "validate", CIPU_XDP_TOPOLOGY=name, CIPU_XDP_VM_DRIVER="qemu")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@needs_vagrant
 def test_there_is_a_machine_for_each_host_and_the_router(tmp_path: Path) -> None:
     done = vagrant(tmp_path, "status", "--machine-readable", CIPU_XDP_TOPOLOGY="router")
     found = {line.split(",")[1] for line in done.stdout.splitlines() if ",metadata," in line}
     assert found == {"alpha", "bravo", "router"}, done.stdout + done.stderr
 
 
-@needs_vagrant
 def test_a_topology_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = vagrant(tmp_path, "validate", CIPU_XDP_TOPOLOGY="nosuch")
     assert done.returncode != 0
