@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cipu_xdp.loader.compiler import Code
+from cipu_xdp.loader.directories import make_private
 
 PLACE = "/var/cache/cipu-xdp"
 ENVIRONMENT = "CIPU_XDP_CACHE"
@@ -62,7 +63,7 @@ def _read(path: Path) -> Code | None:
 def _write(path: Path, found: Code) -> None:
     programs = {name: base64.b64encode(data).decode() for name, data in found.programs.items()}
     text = json.dumps({"tables": found.tables, "programs": programs})
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=DRAFT, delete=False) as draft:
         draft.write(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
     Path(draft.name).replace(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cipu_xdp.loader import generations, kernel
 from cipu_xdp.loader.devices import BROUGHT, EGRESS, INGRESS, Devices, Filter
+from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import Way
 from cipu_xdp.loader.pins import Place, Record
@@ -33,7 +34,7 @@ class Hooks:
         self._place, self._record, self._devices = place, record, devices
         self._generation, self._pins = generation, generation.parent
         for path in (self._pins / "links", generation / "programs", generation / "uplinks"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path)
 
     # Programs that later commands attach again, and what hooks call.
 

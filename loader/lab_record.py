@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.lab_plan import Plan, plan_of
 from cipu_xdp.loader.pins import STATE
@@ -105,7 +106,7 @@ def alone(notes: Path = NOTES) -> Iterator[None]:
 
 def _locked(notes: Path) -> int:
     while True:
-        notes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(notes.parent)
         with suppress(FileExistsError):
             notes.mkdir(mode=0o700)
         try:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cipu_xdp.loader import netns
+from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import BadInput, KernelRefused, file_refused
 
 RUN = Path("/run/cipu-xdp")
@@ -162,7 +163,7 @@ def locked(path: Path) -> Iterator[None]:
         KernelRefused: the file system takes no lock file.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise file_refused(f"lock {path}", path.parent, error) from error
@@ -192,7 +193,7 @@ def _mounted() -> Path | None:
 
 def _mount() -> Path:
     def mount() -> None:
-        BPFFS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(BPFFS)
         RUN.chmod(0o700)
         _mount_call("mount", b"bpf", str(BPFFS).encode(), b"bpf", 0, b"mode=0700")
 

@@ -7,6 +7,7 @@ take becomes VerifierRefused with what it said.
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
@@ -106,8 +107,13 @@ def _loaded(side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> 
         array: maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0") for array in arrays
     }
     known = tables.fds() | fds
-    for function, kind in kinds.items():
-        fds[function] = kernel.load_program(function, kind, code.linked(function, known))
+
+    def load(function: str) -> int:
+        return kernel.load_program(function, kinds[function], code.linked(function, known))
+
+    # The verifier takes a core's time for each, and takes any number at once.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        fds |= dict(zip(kinds, pool.map(load, kinds), strict=True))
     for array, kind in arrays.items():
         _fill(fds, array, side, "_xdp" if kind == XDP else "")
     return fds

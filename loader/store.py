@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import (
     BadInput,
@@ -93,7 +94,7 @@ class SqliteStore:
         self._revision_loaded = -1
         with self._explaining("open"):
             if not frozen:
-                _make_directory(self.path.parent)
+                make_private(self.path.parent)
                 _make_file(self.path)
             self._db = self._connect()
         try:
@@ -294,12 +295,6 @@ def _explained(tried: str, path: Path, error: Exception) -> CipuError:
 
 def _has_room(place: Path) -> bool:
     return os.statvfs(place).f_bavail > 0
-
-
-def _make_directory(directory: Path) -> None:
-    for missing in reversed([directory, *directory.parents]):
-        if not missing.exists():
-            missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def _make_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from command import UPLINK, VTEP, Machine, machine
-from lab import run
+from lab import run, wait_for
 
 from cipu_xdp.loader.pins import Place
 
@@ -68,7 +68,8 @@ def fill(place: Path) -> Path:
 
 def whole(host: Machine) -> None:
     """Fail unless packets pass as they should, and tables are in line with the store."""
-    assert host.ping("t1", "10.0.0.12")
+    # A neighbour that was asked for in vain is asked for again once a second.
+    wait_for(lambda: host.ping("t1", "10.0.0.12"), "t1 reaches t2")
     assert not host.ping("t3", "10.0.0.12")
     status = host.do("status")
     assert [up["ok"] for up in status["uplinks"]] == [True]
