@@ -88,8 +88,7 @@ inline_always void note_charge(struct load *load, const struct bucket *b, __u64 
  * faster each time, they have settled the word just now, and it will do to
  * add to it and to look afterwards.
  */
-inline_always bool charge(const struct asked *asked, int kind, struct load *load,
-			  bool at_once)
+inline_always bool charge(const struct asked *asked, int kind, struct load *load, bool at_once)
 {
 	const struct bucket *b = bucket_of(asked->terms, kind);
 	__u64 *word = word_of(asked->spent, kind), cost = cost_of(load, kind);
@@ -302,10 +301,8 @@ inline_always bool enter_limits(struct load *load, int place, __u32 number)
 	return true;
 }
 
-inline_always bool speaks_ecn(const struct packet *p)
+inline_always bool speaks_ecn(__u8 ecn)
 {
-	__u8 ecn = p->tos & ECN_MASK;
-
 	return ecn == ECN_ECT0 || ecn == ECN_ECT1;
 }
 
@@ -343,10 +340,14 @@ inline_always bool charge_at_once(struct load *load, int place)
 	if (!find_side(load, place) || !find_limit(&asked, load, place) || asked.terms->next)
 		return false;
 	kind = asked.terms->only;
+	/* Terms that are the first, and still to begin, have no buckets before them. */
+	if (kind >= BUCKETS || !load->kinds)
+		return false;
+	/* What is used is to be what was compared: Linux 6.1 knows no bounds of a copy. */
+	asm volatile("" : "+r"(kind));
 	load->mark = 0;
 	load->refusing_kind = BUCKETS;
-	/* Terms that are the first, and still to begin, have no buckets before them. */
-	return kind < BUCKETS && load->kinds && charge(&asked, kind, load, true);
+	return charge(&asked, kind, load, true);
 }
 
 /*
@@ -386,7 +387,7 @@ inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool 
 		return KERNEL_REFUSED;
 	if (!charge_all(load))
 		return refusal_of(load);
-	load->mark = load->mark && speaks_ecn(p);
+	load->mark = load->mark && speaks_ecn(p->tos & ECN_MASK);
 	way->mark = load->mark;
 	way->departure_ns = load->wait_ns ? load->now + load->wait_ns : 0;
 #pragma unroll 1

@@ -30,7 +30,24 @@ class Programs:
 
     def __init__(self, side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> None:
         self.side, self._kinds, self._code = side, kinds, code
-        self.fds = _loaded(side, kinds, code, tables)
+        self.fds: dict[str, int] = {}
+        self._load(tables)
+
+    def _load(self, tables: Tables) -> None:
+        arrays = _arrays(self._kinds)
+        for array in arrays:
+            self.fds[array] = maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0")
+        known = tables.fds() | self.fds
+
+        def load(name: str) -> None:
+            code = self._code.linked(name, known)
+            self.fds[name] = kernel.load_program(name, self._kinds[name], code)
+
+        # The verifier takes a core's time for each, and takes any number at once.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(load, self._kinds))
+        for array, kind in arrays.items():
+            _fill(self.fds, array, self.side, "_xdp" if kind == XDP else "")
 
     def __del__(self) -> None:
         for fd in self.fds.values():
@@ -98,25 +115,6 @@ def _load(
         lambda: compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays)),
     )
     return Programs(name.removesuffix(".c"), kinds, code, tables)
-
-
-def _loaded(side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> dict[str, int]:
-    """File descriptors of the programs and of the arrays by which they call each other."""
-    arrays = _arrays(kinds)
-    fds = {
-        array: maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0") for array in arrays
-    }
-    known = tables.fds() | fds
-
-    def load(function: str) -> int:
-        return kernel.load_program(function, kinds[function], code.linked(function, known))
-
-    # The verifier takes a core's time for each, and takes any number at once.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        fds |= dict(zip(kinds, pool.map(load, kinds), strict=True))
-    for array, kind in arrays.items():
-        _fill(fds, array, side, "_xdp" if kind == XDP else "")
-    return fds
 
 
 def _arrays(kinds: Mapping[str, str]) -> dict[str, str]:
