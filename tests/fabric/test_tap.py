@@ -16,7 +16,7 @@ GUEST, MAC = "cx-tap-guest", "02:00:00:00:00:99"
 NEAR, FAR = ("10.0.0.11", "fd00:10::11"), ("10.0.0.12", "fd00:10::12")
 VM = ("10.0.0.99", "fd00:10::99")
 BOTH = pytest.mark.parametrize("index", [0, 1], ids=["ipv4", "ipv6"])
-SIZE = 16 << 20
+SIZE = 64 << 20  # bytes, well above what sockets buffer
 
 
 @pytest.fixture(scope="module", params=["tc", "handover"])
