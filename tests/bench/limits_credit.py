@@ -90,8 +90,7 @@ def _table(runs: list[list[Sample]]) -> Table:
              f"{expected:.3f}"),
         ],
         notes=(
-            "from the first frame on, by the receiver's interface statistics; what comes first is",
-            "charged by the coarse clock, which lies up to a tick (of 250 Hz: 4 ms) back",
+            "from the first frame on, by the receiver's interface statistics",
         ),
     )  # fmt: skip
 
