@@ -10,10 +10,6 @@ from cipu_xdp.loader.doctor_facts import EniFacts, Reach, TableFacts
 from cipu_xdp.loader.doctor_offloads import target, unchecked
 from cipu_xdp.loader.findings import OK, Finding, warning, wrong
 
-# In percent. What has as many rows as there can be is no matter of room.
-NEARLY_FULL = 90
-FIXED = ("timeouts",)
-
 
 def eni(facts: EniFacts) -> Findings:
     """Its device must be there, with our hooks and nobody else's before them."""
@@ -75,7 +71,7 @@ def tables(facts: TableFacts) -> Findings:
         told = f"{', '.join(facts.astray)} not as the store says: a command was cut short"
         yield wrong("tables", facts.instance, told, facts.again or None)
     for use in facts.uses:
-        if use.percent is not None and use.percent >= NEARLY_FULL and use.table not in FIXED:
+        if use.pressure == "nearly full":
             told = f"{use.table} is {use.percent} % full: {use.entries} of {use.most} entries"
             mend = f"cipu-xdp upgrade --table-size {use.table}={2 * use.most}"
             yield warning("tables", facts.instance, told, mend)

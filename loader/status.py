@@ -119,6 +119,9 @@ def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
             "entries": use.entries,
             "max_entries": use.most,
             "used_percent": use.percent,
+            "pressure": use.pressure,
+            "evicted": use.evicted,
+            "refused": use.refused,
             "in_line": attachment.tables.holds(use.table, wanted[use.table]) if looked_at else None,
         }
 

@@ -168,7 +168,16 @@ STATUS = {
     "limits": 2,
     "sessions": COUNTS | {"capacity": 65536},
     "tables": [
-        {"name": "addresses", "kind": "hash", "entries": 4, "max_entries": 65536, "used_percent": 0}
+        {
+            "name": "addresses",
+            "kind": "hash",
+            "entries": 4,
+            "max_entries": 65536,
+            "used_percent": 0,
+            "pressure": "room",
+            "evicted": 0,
+            "refused": 0,
+        }
     ],
     "verdicts": [
         {

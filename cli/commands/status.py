@@ -75,6 +75,9 @@ TABLE_COLUMNS = (
     Column("entries", "entries", numeric=True),
     Column("most", "max_entries", numeric=True),
     Column("used", lambda table: _percent(table["used_percent"]), numeric=True),
+    Column("pressure", "pressure"),
+    Column("evicted", "evicted", numeric=True),
+    Column("refused", "refused", numeric=True),
 )
 VERDICT_COLUMNS = (
     Column("verdict", "verdict"),

@@ -73,6 +73,11 @@ def test_status_counts_sessions_by_their_owners(host: Machine, tables: Tables) -
     assert status["sessions"] == {"capacity": 8000, **counts}
     shown = {table["name"]: table for table in status["tables"]}
     assert (shown["sessions"]["entries"], shown["sessions"]["max_entries"]) == (12, 8000)
+    assert (shown["sessions"]["evicted"], shown["sessions"]["refused"]) == (2, 1)
+    assert {table["pressure"] for table in shown.values()} == {"room"}
+    tables["owners"].put(abi.u32(1), abi.record("owner").pack(sessions=7200))
+    scarce = [one["name"] for one in host.do("status")["tables"] if one["pressure"] != "room"]
+    assert scarce == ["sessions"]
     assert all(table["in_line"] is not False for table in shown.values())
     # It is in no group: nothing of it is under policy.
     assert host.do("eni", "show", "eni-t1")["sessions"] is None
