@@ -29,6 +29,7 @@ from cipu_xdp.loader.findings import Finding, ok, warning, wrong
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.tables import Tables
 
 Answer = dict[str, Any]
@@ -49,7 +50,7 @@ def doctor(instance: Instance, iface: str | None) -> list[Answer]:
     """
     place = instance.place
     model, said = _stored(place)
-    with SeenDevices() as devices:
+    with uncollected(), SeenDevices() as devices:
         sight = Sight(place, model or Model(), _record(place), devices)
         found = [*_host(sight), *said]
         for name in sight.uplinks() if iface is None else [iface]:

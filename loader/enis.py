@@ -12,7 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cipu_xdp.loader.eni_sources import NOTHING, Source
 
@@ -29,8 +29,9 @@ class Enis(Mapping[str, "Eni"]):
 
     __slots__ = (
         "__weakref__",
-        "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_counts", "_highest",
-        "_hosts", "_members", "_since", "_sums", "address_count", "grouped_count", "source",
+        "_asked", "_by_device", "_by_group", "_by_ip", "_by_mac", "_changed", "_count", "_counts",
+        "_highest", "_hosts", "_members", "_since", "_sums",
+        "address_count", "grouped_count", "source",
     )  # fmt: skip
 
     def __init__(self, enis: Iterable[Eni] = (), source: Source = NOTHING) -> None:
@@ -46,6 +47,8 @@ class Enis(Mapping[str, "Eni"]):
         self._members: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._since: tuple[weakref.ref[Enis], Mapping[str, Change]] | None = None
+        # Of nobody, nothing is asked a million times.
+        self._asked = len(source) > 0
         self._count, self._highest = len(source), source.highest_number()
         self.address_count, self.grouped_count = source.addresses(), source.grouped()
         for eni in enis:
@@ -84,6 +87,10 @@ class Enis(Mapping[str, "Eni"]):
     def put(self, eni: Eni) -> None:
         """Add an ENI in place of the one of its name; only to a draft."""
         self.drop(eni.name)
+        self.add(eni)
+
+    def add(self, eni: Eni) -> None:
+        """Add an ENI whose name none has; only to a draft."""
         self._since = None
         self._changed[eni.name] = eni
         self._count_in(eni, 1)
@@ -99,7 +106,7 @@ class Enis(Mapping[str, "Eni"]):
 
     def drop(self, name: str) -> None:
         """Remove the ENI of that name if there is one; only from a draft."""
-        old = self.get(name)
+        old = self._found(name)
         if old is None:
             return
         self._since = None
@@ -136,20 +143,33 @@ class Enis(Mapping[str, "Eni"]):
     def _find_changes(self, since: Enis) -> dict[str, Change]:
         if since._since is not None and since._since[0]() is self:
             return {name: (now, was) for name, (was, now) in since._since[1].items()}
-        if since.source is self.source:
+        names: Iterable[str]
+        if since.source is not self.source:
+            names = self.keys() | since.keys()
+        elif since._changed:
             names = self._changed.keys() | since._changed.keys()
         else:
-            names = self.keys() | since.keys()
+            names = self._changed
         both = ((name, since.get(name), self.get(name)) for name in names)
-        return {name: (before, after) for name, before, after in both if before != after}
+        return {name: (was, now) for name, was, now in both if was is not now and was != now}
 
     # Questions
 
     def __getitem__(self, name: str) -> Eni:
-        found = self._changed[name] if name in self._changed else self.source.get(name)
+        found = self._found(name)
         if found is None:
             raise KeyError(name)
         return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The ENI of that name, or `default`."""
+        found = self._found(name)
+        return default if found is None else found
+
+    def _found(self, name: str) -> Eni | None:
+        if name in self._changed:
+            return self._changed[name]
+        return self.source.get(name) if self._asked else None
 
     def __len__(self) -> int:
         return self._count
@@ -158,7 +178,7 @@ class Enis(Mapping[str, "Eni"]):
         return (eni.name for eni in self.each())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name) is not None
+        return isinstance(name, str) and self._found(name) is not None
 
     def values(self) -> ValuesView[Eni]:
         """All of them; each of a store is read once, and not kept."""
@@ -175,17 +195,17 @@ class Enis(Mapping[str, "Eni"]):
 
     def at_device(self, dev: str) -> Eni | None:
         """The ENI behind a device of this host."""
-        return self._one(self._by_device.get(dev), lambda: self.source.at_device(dev))
+        return self._one(self._by_device.get(dev), self.source.at_device, dev)
 
     def with_address(self, vpc: str, ip: Address) -> Eni | None:
         """The ENI in a VPC that has the address."""
         own = self._by_ip.get(vpc, {}).get(_word(ip))
-        return self._one(own, lambda: self.source.with_address(vpc, ip))
+        return self._one(own, self.source.with_address, vpc, ip)
 
     def with_mac(self, vpc: str, mac: str) -> Eni | None:
         """The ENI in a VPC that has the MAC."""
         own = self._by_mac.get(vpc, {}).get(mac)
-        return self._one(own, lambda: self.source.with_mac(vpc, mac))
+        return self._one(own, self.source.with_mac, vpc, mac)
 
     def local(self) -> list[Eni]:
         """Those that have a device here."""
@@ -236,10 +256,10 @@ class Enis(Mapping[str, "Eni"]):
         """A number that none has."""
         return self._highest + 1
 
-    def _one(self, own: str | None, other: Callable[[], str | None]) -> Eni | None:
+    def _one(self, own: str | None, other: Callable[..., str | None], *about: Any) -> Eni | None:
         if own is not None:
             return self._changed[own]
-        name = other()
+        name = other(*about) if self._asked else None
         return None if name is None or name in self._changed else self.source.get(name)
 
     def _both(self, own: Iterable[str], others: Iterable[str]) -> list[Eni]:

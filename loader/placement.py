@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from cipu_xdp.loader import parse, rules
 from cipu_xdp.loader.limits import without_limits_of
 from cipu_xdp.loader.parse import AddressLike, NetworkLike, Unfit, trying
-from cipu_xdp.loader.prefixes import Prefixes
 from cipu_xdp.loader.records import (
     ENI_HOOKS,
     ROUTE_KINDS,
@@ -162,17 +161,25 @@ def _changed(
 
 def _put_eni(model: Model, eni: Eni) -> Model:
     old = model.enis.get(eni.name)
-    check_eni(model, eni, old)
+    rules.check_eni(model, eni)
+    host = new_host(eni, old)
+    if host is not None:
+        check_host(model, host)
     return with_paths(replace(model, enis=model.enis.having(eni)), hosts_of(eni, old))
 
 
-def check_eni(model: Model, eni: Eni, old: Eni | None, prefixes: Prefixes | None = None) -> None:
-    """Refuse an ENI that does not fit; `old` is what it was, else as in rules. Raises Unfit."""
-    rules.check_eni(model, eni, prefixes)
-    # Only a host newly named must be within reach: uplinks come and go, and
-    # what was stored before stays changeable in its other parts.
-    if eni.host is not None and (old is None or old.host != eni.host):
-        rules.check_host(model, eni.host, "Give the local device with --dev.")
+def new_host(eni: Eni, old: Eni | None) -> Address | None:
+    """The host the ENI is on, if it was not there; `old` is what it was."""
+    return None if old is not None and old.host == eni.host else eni.host
+
+
+def check_host(model: Model, host: Address) -> None:
+    """Refuse the host of an ENI that was not on it. Raises Unfit.
+
+    One that was is not asked: uplinks come and go, and what was stored before
+    stays changeable in its other parts.
+    """
+    rules.check_host(model, host, "Give the local device with --dev.")
 
 
 def hosts_of(*things: Eni | Route | None) -> set[Address]:

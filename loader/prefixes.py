@@ -2,8 +2,18 @@
 """What of a model holds an address: found by halving, for a million addresses are asked for."""
 
 from bisect import bisect_right
+from typing import NamedTuple
 
 from cipu_xdp.loader.records import Address, Model, Subnet
+
+
+class Span(NamedTuple):
+    """A subnet, and its addresses as numbers: the lowest, the highest, the gateway's."""
+
+    subnet: Subnet
+    low: int
+    high: int
+    gateway: int
 
 
 class Prefixes:
@@ -11,25 +21,31 @@ class Prefixes:
 
     def __init__(self, model: Model) -> None:
         self._starts: dict[tuple[str, int], list[int]] = {}
-        self._subnets: dict[tuple[str, int], list[Subnet]] = {}
-        for subnet in sorted(model.subnets.values(), key=lambda s: int(s.cidr.network_address)):
-            place = subnet.vpc, subnet.cidr.version
-            self._starts.setdefault(place, []).append(int(subnet.cidr.network_address))
-            self._subnets.setdefault(place, []).append(subnet)
+        self._spans: dict[tuple[str, int], list[Span]] = {}
+        for span in sorted(map(_span, model.subnets.values()), key=lambda span: span.low):
+            place = span.subnet.vpc, span.subnet.cidr.version
+            self._starts.setdefault(place, []).append(span.low)
+            self._spans.setdefault(place, []).append(span)
         self._routed = {
             (vpc, prefix.version, int(prefix.network_address))
             for vpc, prefix in model.routes
             if prefix.prefixlen == prefix.max_prefixlen
         }
 
-    def subnet(self, vpc: str, address: Address) -> Subnet | None:
+    def span(self, vpc: str, address: Address) -> Span | None:
         """The subnet of a VPC that holds an address, if there is one."""
-        place = vpc, address.version
+        place, number = (vpc, address.version), int(address)
         # They do not overlap, so it is in the last that begins before it, or in none.
-        index = bisect_right(self._starts.get(place, ()), int(address)) - 1
-        found = self._subnets[place][index] if index >= 0 else None
-        return found if found and address in found.cidr else None
+        index = bisect_right(self._starts.get(place, ()), number) - 1
+        found = self._spans[place][index] if index >= 0 else None
+        return found if found and number <= found.high else None
 
     def routed(self, vpc: str, address: Address) -> bool:
         """Whether a VPC has a route to that address alone."""
         return (vpc, address.version, int(address)) in self._routed
+
+
+def _span(subnet: Subnet) -> Span:
+    cidr = subnet.cidr
+    low, high = int(cidr.network_address), int(cidr.broadcast_address)
+    return Span(subnet, low, high, int(subnet.gateway))

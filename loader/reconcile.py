@@ -82,7 +82,7 @@ class Wanted:
     def __init__(self, model: Model, topology: Topology) -> None:
         self._model, self._topology = model, topology
         self._vteps = {uplink.vtep for uplink in model.uplinks.values()}
-        self._known: dict[str, Address] = {}
+        self._places: dict[str, Address | None] = {}
         self._next = model.enis.next_number()
         self.vpcs = {vpc.name: Vpc(vpc.name, vpc.vni) for vpc in topology.vpcs.values()}
         self.subnets: dict[SubnetKey, Subnet] = {}
@@ -113,8 +113,8 @@ class Wanted:
             self.routes[vpc.name, route.prefix] = Route(vpc.name, route.prefix, route.kind, target)
 
     def _eni(self, vpc: records.Vpc, eni: records.Eni) -> Eni:
-        host = None if eni.host is None else self._vtep(eni.host)
-        here = host is None or host in self._vteps
+        host = self._elsewhere(eni.host)
+        here = host is None
         old = self._model.enis.get(eni.name)
         if old is None:
             number, self._next = self._next, self._next + 1
@@ -125,16 +125,20 @@ class Wanted:
             eni.mac or default_mac(vpc.vni, eni.ips[0]),
             eni.ips,
             eni.device if here else None,
-            None if here else host,
+            host,
             eni.source_check,
             "xdp" if here and eni.hook == "xdp" else "tc",
             eni.groups,
         )
 
-    def _vtep(self, host: str) -> Address:
-        if host not in self._known:
-            self._known[host] = self._topology.vtep(host)
-        return self._known[host]
+    def _elsewhere(self, host: str | None) -> Address | None:
+        """The VTEP of a host of the file; None if that is this host. A million are on a few."""
+        if host is None:
+            return None
+        if host not in self._places:
+            vtep = self._topology.vtep(host)
+            self._places[host] = None if vtep in self._vteps else vtep
+        return self._places[host]
 
 
 class _Draft:
@@ -208,17 +212,21 @@ class _Draft:
             _keep_only(self.groups, wanted.groups)
 
     def _put_enis(self, wanted: Wanted) -> None:
-        prefixes = Prefixes(self.seen)
+        prefixes, reached = Prefixes(self.seen), set[Address]()
         for name, eni in wanted.enis.items():
             if name in self.enis:
                 continue
             try:
-                placement.check_eni(self.seen, eni, self._before.enis.get(name), prefixes)
+                rules.check_eni(self.seen, eni, prefixes)
+                host = placement.new_host(eni, self._before.enis.get(name))
+                if host is not None and host not in reached:
+                    placement.check_host(self.seen, host)
+                    reached.add(host)
             except parse.Unfit as unfit:
                 raise BadInput(f"create the ENI {name}", unfit.why, unfit.hint) from None
-            self.enis.put(eni)
-            if eni.host is not None:
-                self._hosts.add(eni.host)
+            self.enis.add(eni)
+        # Those that are on the host they were on have been taken out.
+        self._hosts |= reached
 
     def _put_routes(self, wanted: Wanted) -> None:
         for key, route in wanted.routes.items():

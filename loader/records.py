@@ -8,6 +8,7 @@ be written into them is decided in parse and rules, how they change in model.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -217,6 +218,7 @@ def mac_text(raw: bytes) -> str:
     return raw.hex(":")
 
 
+@lru_cache(1 << 10)
 def gateway_mac(vni: int) -> str:
     """Return the MAC that all gateways of the VPC `vni` answer with, the same on every host."""
     return mac_text(b"\x02\x63\x78" + vni.to_bytes(3, "big"))

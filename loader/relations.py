@@ -17,11 +17,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One table that holds a part of the model; its first `keys` columns are its key."""
+    """One table that holds a part of the model; its first `keys` columns are its key.
+
+    `indexes` are those that may be left out while many rows are written: name and SQL.
+    """
 
     name: str
     columns: tuple[str, ...]
     keys: int
+    indexes: tuple[tuple[str, str], ...] = ()
 
     @property
     def select(self) -> str:

@@ -68,7 +68,7 @@ def rows_of_enis(
     """Return the rows of the tables of every ENI, with those of subnets; arguments as in `rows`."""
     enis: Collection[Eni] = model.enis.values()
     if names is not None:
-        enis = [model.enis[name] for name in names if name in model.enis]
+        enis = [eni for eni in map(model.enis.get, names) if eni is not None]
     return {
         "addresses": _addresses(_View(model, links), enis),
         "members": policy_rows.members(model, model.enis.in_groups() if names is None else enis),

@@ -142,7 +142,8 @@ def check_eni(model: Model, eni: Eni, prefixes: Prefixes | None = None) -> None:
     _check_place(model, eni)
     # Before the MAC: a MAC made from an address that is taken is taken as well.
     _check_addresses(model, eni, prefixes or Prefixes(model))
-    _check_groups(model, eni)
+    if eni.groups:
+        _check_groups(model, eni)
     if eni.mac == gateway_mac(model.vpcs[eni.vpc].vni):
         raise Unfit(f"{eni.mac} is the gateway's MAC", "Choose another --mac.")
     other = model.enis.with_mac(eni.vpc, eni.mac)
@@ -218,20 +219,25 @@ def _check_groups(model: Model, eni: Eni) -> None:
 def _check_addresses(model: Model, eni: Eni, prefixes: Prefixes) -> None:
     if not 1 <= len(eni.ips) <= MAX_ENI_ADDRESSES:
         raise Unfit(f"{len(eni.ips)} addresses are not possible", f"Give 1 to {MAX_ENI_ADDRESSES}.")
-    if len(set(eni.ips)) != len(eni.ips):
+    if len(eni.ips) > 1 and len(set(eni.ips)) != len(eni.ips):
         raise Unfit("an address is given twice", "Give each address once.")
     for ip in eni.ips:
-        subnet = prefixes.subnet(eni.vpc, ip)
-        if subnet is None:
-            raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
-        _check_assignable(subnet.cidr, ip)
-        if ip == subnet.gateway:
-            raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another address.")
-        other = model.enis.with_address(eni.vpc, ip)
-        if other and other.name != eni.name:
-            raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
-        if prefixes.routed(eni.vpc, ip):
-            raise Unfit(f"there is a route to {ip_network(ip)}", "Delete the route first.")
+        _check_address(model, eni, ip, prefixes)
+
+
+def _check_address(model: Model, eni: Eni, ip: Address, prefixes: Prefixes) -> None:
+    span, number = prefixes.span(eni.vpc, ip), int(ip)
+    if span is None:
+        raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
+    if number in (span.low, span.high):
+        _check_assignable(span.subnet.cidr, ip)
+    if number == span.gateway:
+        raise Unfit(f"{ip} is the gateway of {span.subnet.cidr}", "Choose another address.")
+    other = model.enis.with_address(eni.vpc, ip)
+    if other and other.name != eni.name:
+        raise Unfit(f"{ip} is an address of the ENI {other.name}", "Choose another one.")
+    if prefixes.routed(eni.vpc, ip):
+        raise Unfit(f"there is a route to {ip_network(ip)}", "Delete the route first.")
 
 
 def _check_assignable(cidr: Network, ip: Address) -> None:
@@ -244,9 +250,9 @@ def _check_assignable(cidr: Network, ip: Address) -> None:
 
 
 def _check_nobody_has(model: Model, vpc: str, ip: Address) -> None:
-    subnet = Prefixes(model).subnet(vpc, ip)
-    if subnet is not None and subnet.gateway == ip:
-        raise Unfit(f"{ip} is the gateway of {subnet.cidr}", "Choose another prefix.")
+    span = Prefixes(model).span(vpc, ip)
+    if span is not None and span.gateway == int(ip):
+        raise Unfit(f"{ip} is the gateway of {span.subnet.cidr}", "Choose another prefix.")
     eni = model.enis.with_address(vpc, ip)
     if eni:
         raise Unfit(f"{ip} is an address of the ENI {eni.name}", "Choose another prefix.")

@@ -51,8 +51,45 @@ CREATE = (
         (SELECT count(DISTINCT eni) FROM eni_groups)""",
 )
 
-ENIS = Relation("enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1)
-ADDRESSES = Relation("eni_addresses", ("eni", "position", "vpc", "address"), 2)
+ENIS = Relation(
+    "enis", ("name", "number", "vpc", "mac", "dev", "host", "source_check", "hook"), 1,
+    (
+        ("enis_of_number", "CREATE UNIQUE INDEX enis_of_number ON enis (number)"),
+        ("enis_of_mac", "CREATE UNIQUE INDEX enis_of_mac ON enis (vpc, mac)"),
+        ("enis_of_dev", "CREATE UNIQUE INDEX enis_of_dev ON enis (dev) WHERE dev IS NOT NULL"),
+        ("enis_of_host", "CREATE INDEX enis_of_host ON enis (host) WHERE host IS NOT NULL"),
+    ),
+)  # fmt: skip
+ADDRESSES = Relation(
+    "eni_addresses", ("eni", "position", "vpc", "address"), 2,
+    (("eni_of_address", "CREATE UNIQUE INDEX eni_of_address ON eni_addresses (vpc, address)"),),
+)  # fmt: skip
+# What schema 5 made of schema 4: indexes with names of their own, so that they can be left out.
+# A table that others refer to is made anew with references unchecked (sqlite.org/lang_altertable).
+INDEXES_NAMED = (
+    """CREATE TABLE new_enis (
+        name TEXT PRIMARY KEY, number INTEGER NOT NULL CHECK (number > 0),
+        vpc TEXT NOT NULL REFERENCES vpcs DEFERRABLE INITIALLY DEFERRED,
+        mac TEXT NOT NULL, dev TEXT,
+        host TEXT REFERENCES hosts DEFERRABLE INITIALLY DEFERRED,
+        source_check INTEGER NOT NULL CHECK (source_check IN (0, 1)),
+        hook TEXT NOT NULL CHECK (hook IN ('tc', 'xdp')),
+        UNIQUE (name, vpc), CHECK ((dev IS NULL) <> (host IS NULL))
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO new_enis SELECT name, number, vpc, mac, dev, host, source_check, hook FROM enis",
+    "DROP TABLE enis",
+    "ALTER TABLE new_enis RENAME TO enis",
+    """CREATE TABLE new_addresses (
+        eni TEXT NOT NULL, position INTEGER NOT NULL,
+        vpc TEXT NOT NULL, address BLOB NOT NULL CHECK (length(address) IN (4, 16)),
+        PRIMARY KEY (eni, position),
+        FOREIGN KEY (eni, vpc) REFERENCES enis (name, vpc) DEFERRABLE INITIALLY DEFERRED
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO new_addresses SELECT eni, position, vpc, address FROM eni_addresses",
+    "DROP TABLE eni_addresses",
+    "ALTER TABLE new_addresses RENAME TO eni_addresses",
+    *(sql for relation in (ENIS, ADDRESSES) for _, sql in relation.indexes),
+)
 GROUPS = Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2)
 GROUP_SUMS = Relation("group_sums", ("security_group", "members", "sum"), 1)
 VPC_SUMS = Relation("vpc_sums", ("vpc", "enis"), 1)

@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store read from its first page to its last, and nothing written: not even what SQLite leaves.
+"""A store looked at to its last page, and nothing written: not even what SQLite leaves.
 
 `store` opens it for work, which makes it, takes over older ones and keeps files
 beside it.
 """
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.records import Model
+from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.schema import APPLICATION_ID, READ_WHOLE, SCHEMA, UPGRADES, model_of
-from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUPS, joined
+from cipu_xdp.loader.stored_enis import StoredEnis
 
 
 def examined(path: Path) -> Model | None:
-    """The state in it; None if it is an older version's, which the next change takes over.
+    """The state in it, of which ENIs are read where they are asked for.
+
+    None if it is an older version's, which the next change takes over.
 
     Raises:
         BadInput: it is damaged, newer than this version, or not a store.
     """
     tried = f"examine the store {path}"
     try:
-        with closing(sqlite3.connect(_address(path), uri=True, timeout=1)) as file:
+        file = sqlite3.connect(_address(path), uri=True, timeout=1)
+        with uncollected(), ExitStack() as failed:
+            failed.callback(file.close)
+            file.execute("BEGIN")
             said = [line for (line,) in file.execute("PRAGMA quick_check")]
             if said != ["ok"]:
                 raise BadInput(tried, f"it is damaged ({said[0]})", "Put a copy back.")
@@ -34,9 +40,13 @@ def examined(path: Path) -> Model | None:
                 raise BadInput(tried, "it is another program's, or a newer version's", "Move it.")
             if version in UPGRADES:
                 return None
-            rows = [file.execute(each.select) for each in (ENIS, ADDRESSES, GROUPS)]
+            if lost := file.execute("PRAGMA foreign_key_check").fetchone():
+                why = f"it is damaged: a row of {lost[0]} names what is not there"
+                raise BadInput(tried, why, "Put a copy back.")
             whole = {each.name: file.execute(each.select).fetchall() for each in READ_WHOLE}
-            return model_of(whole, Enis(joined(*rows)))
+            model = model_of(whole, Enis(source=StoredEnis(file, nullcontext)))
+            failed.pop_all()
+            return model
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
         raise BadInput(tried, f"it is damaged ({error})", "Put a copy back.") from error
 

@@ -43,7 +43,7 @@ class StoredEnis:
     def get(self, name: str) -> Eni | None:
         """The one of that name."""
         if name not in self._known:
-            self._known[name] = self._read(name) if self._enis else None
+            self._known[name] = self._read(name)
         return self._known[name]
 
     def _read(self, name: str) -> Eni | None:
@@ -124,6 +124,4 @@ class StoredEnis:
             return self._db.execute(sql, arguments).fetchall()
 
     def _names(self, sql: str, *arguments: Any) -> Iterator[str]:
-        # The first of a million are compared with none.
-        rows = self._all(sql, *arguments) if self._enis else ()
-        return (name for (name,) in rows)
+        return (name for (name,) in self._all(sql, *arguments))

@@ -266,4 +266,4 @@ def _shared(before: Tables, old: layouts.Layout, name: str, size: int) -> bool:
 
 
 def _changed(wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    return dict(wanted.items() - have.items())
+    return {key: row for key, row in wanted.items() if have.get(key) != row}

@@ -216,24 +216,26 @@ def _route(part: RoutePart) -> topology.Route:
 
 def _check_references(made: topology.Topology) -> None:
     seen: dict[str, str] = {}
+    # A million ENIs are behind a few hosts.
+    known: set[str | None] = {None, *made.hosts}
     for vpc in made.vpcs.values():
         for eni in vpc.enis:
-            place = f"vpcs.{vpc.name}.enis.{eni.name}"
             if eni.name in seen:
-                why = f"{place}: {seen[eni.name]} has the same name"
+                places = [f"vpcs.{name}.enis.{eni.name}" for name in (vpc.name, seen[eni.name])]
+                why = f"{places[0]}: {places[1]} has the same name"
                 raise BadInput(f"use {made.source}", why, "An ENI's name is its own in all VPCs.")
-            seen[eni.name] = place
-            _check_host(made, eni.host, f"{place}.host")
+            seen[eni.name] = vpc.name
+            if eni.host not in known:
+                _check_host(made, eni.host, f"vpcs.{vpc.name}.enis.{eni.name}.host")
+                known.add(eni.host)
         for number, route in enumerate(vpc.routes):
-            if route.kind == "host":
+            if route.kind == "host" and route.target not in known:
                 _check_host(made, route.target, f"vpcs.{vpc.name}.routes.{number}.host")
 
 
 def _check_host(made: topology.Topology, host: str | None, place: str) -> None:
-    if host is None or host in made.hosts:
-        return
     try:
-        parse.underlay_address(host)
+        parse.underlay_address(str(host))
     except Unfit as unfit:
         known = ", ".join(made.hosts) or "none"
         why = f"{place}: {host!r} is not a host of this file, and {unfit.why}"

@@ -8,12 +8,14 @@ from typing import Any
 
 from cipu_xdp.loader import schema
 from cipu_xdp.loader.model import Model
+from cipu_xdp.loader.store import add_functions
 
 
 def make_store(path: Path, version: int, model: Model) -> Path:
     """Write the store of a schema; returns its path."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
+    add_functions(db)
     for statement in schema.FIRST:
         db.execute(statement)
     for age in range(1, version):
@@ -24,7 +26,12 @@ def make_store(path: Path, version: int, model: Model) -> Path:
     rows = schema.differing_rows(model, Model())
     for relation in schema.RELATIONS:
         if relation.name in tables:
-            db.executemany(relation.insert, map(_as_text, rows[relation.name]))
+            say = _as_text if version < 4 else tuple
+            db.executemany(relation.insert, map(say, rows[relation.name]))
+    if "counts" in tables:
+        enis = model.enis
+        counts = (len(enis), enis.address_count, enis.grouped_count)
+        db.execute("UPDATE counts SET enis = ?, addresses = ?, grouped = ?", counts)
     db.execute("UPDATE state SET revision = 7")
     db.close()
     return path

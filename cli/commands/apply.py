@@ -67,9 +67,11 @@ def apply(file: str | None, dry_run: bool, prune: bool, schema: bool) -> None:
         return
     if file is None:
         raise click.UsageError("Missing option '-f'.")
-    topology = _read(file)
-    with overlay() as net:
-        answer = net.apply(topology, prune=prune, dry_run=dry_run)
+    from cipu_xdp.loader.relations import uncollected
+
+    # What is read stays until all is done.
+    with uncollected(), overlay() as net:
+        answer = net.apply(_read(file), prune=prune, dry_run=dry_run)
     if output.wants_json():
         output.print_json(answer)
         return

@@ -170,14 +170,22 @@ def test_what_is_asked_is_answered_as_by_looking_at_all(
     assert answers(stored) == expected(plain), "what was loaded before stays as it was"
 
 
-def test_a_store_of_schema_3_is_taken_over_as_it_was(tmp_path: Path) -> None:
+def forms(store: SqliteStore) -> set[tuple[str, str]]:
+    """Each table and index of a store, and the SQL that makes it."""
+    db = store._db
+    names = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return {(name, " ".join(sql.split())) for name, sql in names}
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_store_of_schema_3_or_4_is_taken_over_as_it_was(tmp_path: Path, version: int) -> None:
     model = verbs.create_group(beginning(), "web", "red")
     model = verbs.create_group(model, "db", "red")
     for n, groups in enumerate((["web"], ["web", "db"], [])):
         model = verbs.create_eni(
             model, f"e{n}", vpc="red", ips=[f"10.0.0.{n + 50}"], host="192.0.2.9", groups=groups
         )
-    store = SqliteStore(make_store(tmp_path / "store.db", 3, model))
+    store = SqliteStore(make_store(tmp_path / "store.db", version, model))
     found = store.load()
     assert found == model
     for group in ("web", "db"):
@@ -187,4 +195,6 @@ def test_a_store_of_schema_3_is_taken_over_as_it_was(tmp_path: Path) -> None:
         model.enis.address_count,
     )
     assert found.enis.grouped_count == 2
+    assert not store._db.execute("PRAGMA foreign_key_check").fetchall()
+    assert forms(store) == forms(SqliteStore(tmp_path / "new.db"))
     store.close()

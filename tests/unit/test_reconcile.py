@@ -207,11 +207,15 @@ def test_a_subnet_of_many_is_found_as_by_looking_at_each() -> None:
     model = beginning()
     for n in range(2, 40, 2):
         model = verbs.create_subnet(model, "red", f"10.{n}.0.0/16")
-    find = Prefixes(model).subnet
+    find = Prefixes(model).span
     for text in ("10.0.0.0", "10.0.0.255", "10.0.1.0", "10.2.0.0", "10.3.0.0", "9.9.9.9", "fd00::1",
                  "fd01::1", "10.38.255.255", "11.0.0.0"):  # fmt: skip
         for vpc in ("red", "blue", "none"):
             ip = ip_address(text)
             holding = [s for s in model.subnets.values() if s.vpc == vpc and ip in s.cidr]
-            assert [each for each in [find(vpc, ip)] if each] == holding
-    assert find("red", ip_address("10.4.7.7")) == model.subnets["red", ip_network("10.4.0.0/16")]
+            assert [each.subnet for each in [find(vpc, ip)] if each] == holding
+    found = find("red", ip_address("10.4.7.7"))
+    assert found is not None
+    assert found.subnet == model.subnets["red", ip_network("10.4.0.0/16")]
+    ends = map(ip_address, (found.low, found.high, found.gateway))
+    assert list(map(str, ends)) == ["10.4.0.0", "10.4.255.255", "10.4.0.1"]

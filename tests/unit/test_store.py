@@ -4,12 +4,14 @@
 import gc
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import beginning, histories, models, peopled, states
 
 from cipu_xdp.loader import model as verbs
@@ -37,6 +39,11 @@ def reloaded(path: Path) -> Model:
         return store.load()
     finally:
         store.close()
+
+
+def index_names(store: SqliteStore) -> set[str]:
+    sql = "SELECT name FROM sqlite_schema WHERE type = 'index'"
+    return {name for (name,) in store._db.execute(sql)}
 
 
 def mode(path: Path) -> int:
@@ -106,17 +113,46 @@ def test_every_state_of_every_history_comes_back(
     assert reloaded(path) == before
 
 
-@given(models, models)
-@settings(max_examples=60, deadline=None)
+@given(models, models, st.booleans())
+@settings(max_examples=100, deadline=None)
 def test_any_model_may_follow_any_other_in_one_commit(
-    tmp_path_factory: pytest.TempPathFactory, one: Model, other: Model
+    tmp_path_factory: pytest.TempPathFactory, one: Model, other: Model, many: bool
 ) -> None:
     path = tmp_path_factory.mktemp("pair") / "store.db"
     store = SqliteStore(path)
-    store.commit(Model(), one)
-    store.commit(one, other)
+    indexes = index_names(store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cipu_xdp.loader.store.FEW", 0 if many else 10_000)
+        store.commit(Model(), one)
+        store.commit(one, other)
+    assert index_names(store) == indexes
     store.close()
     assert reloaded(path) == other
+
+
+def test_many_that_come_at_once_are_refused_whole_if_two_have_the_same(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cipu_xdp.loader.store.FEW", 0)
+    store.commit(Model(), beginning())
+    indexes, before = index_names(store), beginning()
+    for twice in ({"mac": "02:00:00:00:00:01"}, {"ips": (ip_address("10.0.0.9"),)}, {"number": 9}):
+        enis = [
+            replace(
+                verbs.Eni(
+                    name, number, "red", f"02:00:00:00:01:0{number}",
+                    (ip_address(f"10.0.0.{number}"),), host=ip_address("192.0.2.9"),
+                ),
+                **twice,
+            )
+            for number, name in enumerate("abc", 1)
+        ]  # fmt: skip
+        hosts = {ip_address("192.0.2.9"): 1}
+        after = replace(before, hosts=hosts, enis=before.enis.having(*enis))
+        with pytest.raises(BadInput, match="UNIQUE"):
+            store.commit(before, after)
+        assert index_names(store) == indexes
+    assert reloaded(store.path) == before
 
 
 def test_all_that_a_model_can_say_comes_back(store: SqliteStore) -> None:

@@ -64,6 +64,13 @@ def test_half_a_store_is_damaged(path: Path) -> None:
         examined(path)
 
 
+def test_a_row_that_names_what_is_not_there_is_damage(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE enis SET host = '192.0.2.99' WHERE host IS NOT NULL")
+    with pytest.raises(BadInput, match="a row of enis names what is not there"):
+        examined(path)
+
+
 @pytest.mark.parametrize(("version", "stored"), [(1, None), (SCHEMA + 1, BadInput)])
 def test_other_versions(path: Path, version: int, stored: type[BadInput] | None) -> None:
     with closing(sqlite3.connect(path)) as file:
