@@ -27,6 +27,12 @@ inline_always bool pull_more(struct __sk_buff *skb)
 	return frame_of(skb) + want > end_of(skb) && !bpf_skb_pull_data(skb, want);
 }
 
+/* Segments of one size, but for the last. */
+inline_always bool has_segments(const struct __sk_buff *skb)
+{
+	return skb->gso_size && skb->gso_size != GSO_BY_FRAGS;
+}
+
 /* SCTP's super-packets do not say how long their segments are. */
 inline_always void count_segments(const struct __sk_buff *skb, struct packet *p)
 {

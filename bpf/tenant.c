@@ -26,6 +26,7 @@
 #include "vxlan.h"
 #include "frame.h"
 #include "tc.h"
+#include "inner.h"
 #include "answer.h"
 
 /* Where the hooks' further programs are. */
@@ -46,6 +47,8 @@ inline_always enum verdict tenant_parse(struct __sk_buff *skb, struct packet *p)
 			break;
 	}
 	count_segments(skb, p);
+	if (verdict == NEXT && p->protocol != IPPROTO_TCP && has_segments(skb))
+		count_tunnelled(skb, p);
 	return verdict;
 }
 

@@ -66,8 +66,8 @@ class LimitVerbs(Verbs):
         """
         from cipu_xdp.loader.tables import Tables
 
-        if not 0 < over_s <= 3600:
-            raise BadInput("measure rates", f"{over_s} is not a time", "Give 0.1 to 3600 seconds.")
+        if not 0.01 <= over_s <= 3600:
+            raise BadInput("measure rates", f"{over_s} is not a time", "Give 0.01 to 3600 seconds.")
         model, place = self._instance.model(), self._instance.place
         if place.record() is None or place.pins is None:
             return show_limits.limits(model, vpc, None, over_s)

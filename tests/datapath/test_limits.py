@@ -8,10 +8,12 @@ from limited import burnt, clear, counts, left, limit, passed, set_hook
 from packets import between, datagram, echo, frame, from_fabric, tunnelled, who_has
 from policed import allow, in_groups, with_group
 from run_packet import Bench, Outcome
+from scapy.contrib.geneve import GENEVE
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import GRE, Ether
 from scapy.layers.sctp import SCTP
+from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 from worlds import Person
 
@@ -122,6 +124,83 @@ def test_a_super_packet_counts_as_its_segments(
         single, _ = super_packet(ANNA, ANTON, family, kind, part)
         assert bench.tenant("v1", single).verdict == "DELIVERED"
     assert passed(bench, out) == (2 * expected[0], 2 * expected[1])
+
+
+OPTIONS = [("Timestamp", (1, 2))]
+INSIDE = {
+    "tcp": TCP(flags="A", options=OPTIONS),
+    "tcp over ipv6": TCP(flags="A", options=OPTIONS),
+    "udp": make.UDP(sport=7, dport=8),
+}
+TUNNELS = {
+    "vxlan": make.UDP(sport=9, dport=4790) / VXLAN(vni=7) / Ether(),
+    "vxlan with a group policy": make.UDP(sport=9, dport=4790)
+    / VXLAN(vni=7, flags=0x88, gpid=5)
+    / Ether(),
+    "geneve": make.UDP(sport=9, dport=6081) / GENEVE(vni=7, proto=0x6558) / Ether(),
+    "geneve with options": make.UDP(sport=9, dport=6081)
+    / GENEVE(vni=7, proto=0x6558, optionlen=2, options=bytes(8))
+    / Ether(),
+    "gre": GRE(),
+    "gre with a key and numbers": GRE(key_present=1, seqnum_present=1, key=1, sequence_number=2),
+    "gretap": GRE(proto=0x6558, chksum_present=1) / Ether(),
+    "ip in ip": None,
+}
+
+
+def inside_tunnel(tunnel: str, inside: str, family: int, payload: int) -> tuple[bytes, int]:
+    """A packet of a tunnel of Anna's to Anton, and how much of it are headers."""
+    inner = IPv6() if "ipv6" in inside else IP(src="10.77.0.1", dst="10.77.0.2")
+    load = inner / INSIDE[inside] / Raw(bytes(payload))
+    if TUNNELS[tunnel] is not None:
+        load = TUNNELS[tunnel] / load
+    packet = between(ANNA, ANTON, load, family=family)
+    return packet, len(packet) - payload
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("inside", INSIDE)
+@pytest.mark.parametrize("tunnel", TUNNELS)
+def test_a_super_packet_of_a_tenants_own_tunnel_counts_as_its_segments(
+    bench: Bench, tunnel: str, inside: str, family: int
+) -> None:
+    """Each has all headers again, the inner ones too (net/ipv4/udp_offload.c)."""
+    out = limit(bench, "eni", "anna", "egress")
+    # With the outer headers' payload cut by 1,000 there would be four.
+    packet, headers = inside_tunnel(tunnel, inside, family, 3000)
+    got = bench.tenant("v1", packet, gso_bytes=1000, segments=3)
+    assert got.verdict == "DELIVERED"
+    assert passed(bench, out) == (3, 3 * (headers + 1000))
+    for _ in range(3):
+        single, _ = inside_tunnel(tunnel, inside, family, 1000)
+        assert bench.tenant("v1", single).verdict == "DELIVERED"
+    assert passed(bench, out) == (6, 6 * (headers + 1000))
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_a_datagram_that_looks_like_a_tunnels_is_counted_as_no_fewer_segments(
+    bench: Bench, known: int
+) -> None:
+    out = limit(bench, "eni", "anna", "egress")
+    packet, headers = inside_tunnel("vxlan", "tcp", 4, 1000)
+    assert headers > 100
+    # To the kernel it is a UDP super-packet of two segments: the inner headers are payload.
+    got = bench.tenant("v1", packet, gso_bytes=1000, segments=known)
+    assert got.verdict == "DELIVERED"
+    assert passed(bench, out) == (2, len(packet) + headers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_datagram_of_a_tunnels_look_whose_lengths_do_not_agree_is_a_datagram(
+    bench: Bench, family: int
+) -> None:
+    out = limit(bench, "eni", "anna", "egress")
+    inner = IP(src="10.77.0.1", dst="10.77.0.2", len=1040) / TCP() / Raw(bytes(3000))
+    load = TUNNELS["vxlan"] / inner
+    packet = between(ANNA, ANTON, load, family=family)
+    headers = len(packet) - 3000 - 40 - 14 - 8
+    assert bench.tenant("v1", packet, gso_bytes=1000).verdict == "DELIVERED"
+    assert passed(bench, out) == (4, len(packet) + 3 * headers)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

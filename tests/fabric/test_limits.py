@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import socket
+import struct
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +18,8 @@ import pytest
 from killed import SIGKILL, points, start
 from lab import MODES, Built, built, eni, hosts, run, wait_for
 from traffic import Mailbox, answered, iperf_servers, ping, tcp_bytes
+
+from cipu_xdp.loader.lab_build import inside
 
 pytestmark = pytest.mark.root
 
@@ -158,6 +165,87 @@ def test_tcp_gets_through_a_limit_whole(lab: Built, servers: None, index: int) -
         for receiver in ("near", "far"):
             arrived = tcp_bytes(lab.netns("client"), ENIS[receiver][2 + index], size)
             assert arrived > size / 2
+
+
+TUNNELLED = {"client": "10.77.0.1", "near": "10.77.0.2"}
+# Of each segment: Ethernet, IPv4, UDP, VXLAN, and Ethernet, IPv4, TCP with its timestamps inside.
+TUNNELLED_HEADERS = 14 + 20 + 8 + 8 + 14 + 20 + 32
+SYN_MORE = 8
+
+
+@contextmanager
+def own_tunnel(lab: Built) -> Iterator[None]:
+    """A VXLAN device of the kernel's in two tenants of one host, between them."""
+    names = list(TUNNELLED)
+    for name, other in (names, reversed(names)):
+        netns, ends = lab.netns(name), ("local", ENIS[name][2], "remote", ENIS[other][2])
+        run(
+            "ip",
+            "link",
+            "add",
+            "vx0",
+            "type",
+            "vxlan",
+            "id",
+            7,
+            *ends,
+            "dstport",
+            4790,
+            netns=netns,
+        )
+        # No IPv6, which would talk without being asked.
+        run("ip", "link", "set", "vx0", "mtu", 1300, "addrgenmode", "none", "up", netns=netns)
+        run("ip", "address", "add", f"{TUNNELLED[name]}/24", "dev", "vx0", netns=netns)
+    try:
+        assert answered(ping(lab.netns("client"), TUNNELLED["near"], count=2)) == 2
+        yield
+    finally:
+        for name in names:
+            run("ip", "link", "del", "vx0", netns=lab.netns(name))
+
+
+def sent_by_tcp(lab: Built, size: int) -> tuple[int, int]:
+    """Send so many bytes through the tunnel; packets and bytes on the wire, as Linux has them."""
+    with inside(lab.netns("near")):
+        listener = socket.create_server((TUNNELLED["near"], 7777))
+    with inside(lab.netns("client")):
+        client = socket.socket()
+    with listener, client:
+        client.connect((TUNNELLED["near"], 7777))
+        server, _ = listener.accept()
+        with server:
+            sender = threading.Thread(target=client.sendall, args=[bytes(size)])
+            sender.start()
+            left = size
+            while left:
+                left -= len(server.recv(1 << 20))
+            sender.join()
+            wait_for(lambda: not unacknowledged(client), "the last byte to be acknowledged")
+            told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    # linux/tcp.h, struct tcp_info: tcpi_segs_out, tcpi_bytes_sent
+    (segments,), (data,) = struct.unpack_from("=I", told, 136), struct.unpack_from("=Q", told, 200)
+    return segments, segments * TUNNELLED_HEADERS + SYN_MORE + data
+
+
+def unacknowledged(client: socket.socket) -> int:
+    return int(struct.unpack("=i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))[0])
+
+
+def test_tcp_in_a_tenants_own_tunnel_counts_as_the_frames_it_is_cut_into(lab: Built) -> None:
+    with own_tunnel(lab), limit(lab, "alpha", "egress", eni="client", rate="100gbit"):
+        whole = frames(lab)
+        packets, size = sent_by_tcp(lab, 4 * MEBIBYTE)
+        # The far end closes last, and what is said then is not among them.
+        counters = told(lab, "alpha")["counters"]
+        assert frames(lab) - whole < packets / 4, "they were not super-packets"
+    assert 0 <= counters["packets"] - packets <= 3
+    assert 0 <= counters["bytes"] - size <= 3 * TUNNELLED_HEADERS
+
+
+def frames(lab: Built) -> int:
+    """How many the client has handed to its device, super-packets counted once."""
+    said = json.loads(run("ip", "-j", "-s", "link", "show", "eth0", netns=lab.netns("client")))
+    return int(said[0]["stats64"]["tx"]["packets"])
 
 
 def test_tcp_gets_through_a_burst_that_is_smaller_than_a_super_packet(

@@ -238,6 +238,6 @@ def test_what_is_set_and_what_is_cleared_is_answered() -> None:
 def test_limits_are_listed_when_nothing_is_attached() -> None:
     (one,) = overlay(limited("a egress")).limit_list("red")
     assert [one[key] for key in ("now", "left", "counters")] == [None] * 3
-    for over_s in (0, -1, 3601, float("nan")):
+    for over_s in (0, -1, 0.009, 3601, float("nan")):
         with pytest.raises(BadInput, match="is not a time"):
             overlay(peopled()).limit_list(over_s=over_s)
