@@ -24,7 +24,7 @@ from cipu_xdp.loader import (
     rows,
     underlay,
 )
-from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.devices import Devices, ingress_qdiscs
 from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.doctor_facts import (
     PORT,
@@ -62,7 +62,7 @@ class SeenDevices(Devices):
 
     @cached_property
     def _qdiscs(self) -> dict[int, str]:
-        return underlay.ingress_qdiscs()
+        return ingress_qdiscs()
 
     def ingress_qdisc(self, ifindex: int) -> str:
         """As it was when first asked for."""

@@ -3,10 +3,13 @@
 
 Reads hooks, puts TC programs on and takes them off; XDP programs of ours are
 held by BPF links, which hooks.py keeps. What may be touched is decided there.
+What only asks does without pyroute2: to import it takes as long as `status`.
 """
 
 import errno
-from collections.abc import Iterator
+import socket
+import struct
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -15,21 +18,31 @@ from typing import Any
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE
 from cipu_xdp.loader.libbpf import kernel_error
+from cipu_xdp.loader.links import TCA_KIND, link_request, text
+from cipu_xdp.loader.netlink import (
+    GETLINK,
+    GETQDISC,
+    GETTFILTER,
+    Attributes,
+    ask,
+    attributes,
+    dump,
+)
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # Where clsact and ingress hang; a device has one of them.
 INGRESS_QDISC = 0xFFFFFFF1
 # First in line: what a filter after ours decides is about packets we left alone.
 PRIORITY, HANDLE = 1, 1
-TCA_BPF_ID = 11
+# linux/rtnetlink.h, linux/pkt_cls.h, linux/if_link.h
+TCA_OPTIONS = 2
+TCA_BPF_NAME, TCA_BPF_ID = 7, 11
+IFLA_XDP = 43
 PREFIX = "cipu-xdp:"
 # At the end of a filter's name: the qdisc that it hangs on came with it.
 BROUGHT = "+clsact"
-XDP_MODES = {
-    "IFLA_XDP_DRV_PROG_ID": XDP_NATIVE,
-    "IFLA_XDP_SKB_PROG_ID": XDP_GENERIC,
-    "IFLA_XDP_HW_PROG_ID": XDP_HARDWARE,
-}
+# By attribute: IFLA_XDP_DRV_PROG_ID, _SKB_PROG_ID, _HW_PROG_ID.
+XDP_MODES = {5: XDP_NATIVE, 6: XDP_GENERIC, 7: XDP_HARDWARE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +93,10 @@ class Devices:
 
     def xdp_programs(self, ifindex: int) -> dict[int, int]:
         """The XDP programs on a device, by id: the flag of the mode each runs in."""
-        state = self._ip.get_links(ifindex)[0].get_attr("IFLA_XDP")
-        if not state:
-            return {}
-        found = {state.get_attr(name): mode for name, mode in XDP_MODES.items()}
-        return {int(program): mode for program, mode in found.items() if program}
+        ((_, said),) = ask("ask for XDP programs", GETLINK, link_request(ifindex))
+        state = attributes(said.get(IFLA_XDP, b""))
+        found = {_number(state.get(name, b"")): mode for name, mode in XDP_MODES.items()}
+        return {program: mode for program, mode in found.items() if program}
 
     def remove_xdp(self, ifindex: int, mode: int) -> None:
         """Take an XDP program off that no BPF link holds."""
@@ -100,16 +112,15 @@ class Devices:
 
     def filters(self, ifindex: int, parent: int) -> list[Filter]:
         """The TC filters at INGRESS or EGRESS of a device."""
-        from pyroute2.netlink.exceptions import NetlinkError
-
+        request = struct.pack("=BxxxiIII", 0, ifindex, 0, parent, 0)
         try:
-            found = list(self._ip.get_filters(index=ifindex, parent=parent))
-        except NetlinkError as error:
-            if error.code in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
+            found = [_filter(*each) for each in dump("list the TC filters", GETTFILTER, request)]
+        except KernelRefused as error:
+            if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
                 return []
-            raise kernel_error("list the TC filters", error.code) from error
+            raise
         # The kernel lists each priority once more with no handle: the chain's head.
-        return [_filter(message) for message in found if message["handle"]]
+        return [each for each in found if each.handle]
 
     def has_clsact(self, ifindex: int) -> bool:
         """Has the device the qdisc that filters hang on?"""
@@ -117,9 +128,7 @@ class Devices:
 
     def ingress_qdisc(self, ifindex: int) -> str:
         """The kind of the qdisc at ingress: "clsact", its elder "ingress", or "" for none."""
-        found = self._ip.get_qdiscs(index=ifindex)
-        kinds = (q.get_attr("TCA_KIND") for q in found if q["parent"] == INGRESS_QDISC)
-        return str(next(kinds, ""))
+        return ingress_qdiscs().get(ifindex, "")
 
     def add_clsact(self, ifindex: int) -> None:
         """Give the device the qdisc that filters hang on."""
@@ -161,6 +170,16 @@ class Devices:
         )  # fmt: skip
 
 
+def ingress_qdiscs() -> dict[int, str]:
+    """The kind of qdisc at ingress of each device that has one, by ifindex."""
+    found = {}
+    for body, said in dump("list the qdiscs", GETQDISC, bytes(20)):
+        ifindex, _, parent = struct.unpack_from("=iII", body, 4)
+        if parent == INGRESS_QDISC:
+            found[ifindex] = text(said[TCA_KIND])
+    return found
+
+
 def _try(tried: str, action: Any) -> None:
     from pyroute2.netlink.exceptions import NetlinkError
 
@@ -172,25 +191,20 @@ def _try(tried: str, action: Any) -> None:
         raise KernelRefused(tried, str(error)) from error
 
 
-def _filter(message: Any) -> Filter:
-    options = message.get_attr("TCA_OPTIONS")
-    kind = str(message.get_attr("TCA_KIND"))
-    bpf = kind == "bpf" and options is not None
-    info = int(message["info"])
+def _filter(body: bytes, said: Attributes) -> Filter:
+    _, _, handle, _, info = struct.unpack("=IiIII", body)
+    kind = text(said.get(TCA_KIND, b""))
+    options = attributes(said.get(TCA_OPTIONS, b"")) if kind == "bpf" else {}
     return Filter(
         kind=kind,
-        name=str(options.get_attr("TCA_BPF_NAME") or "") if bpf else "",
-        program=next(_numbers(options, TCA_BPF_ID), 0) if bpf else 0,
+        name=text(options.get(TCA_BPF_NAME, b"")),
+        program=_number(options.get(TCA_BPF_ID, b"")),
         priority=info >> 16,
-        handle=message["handle"],
-        protocol=int.from_bytes((info & 0xFFFF).to_bytes(2, "little"), "big"),
+        handle=handle,
+        protocol=socket.ntohs(info & 0xFFFF),
     )
 
 
-def _numbers(options: Any, kind: int) -> Iterator[int]:
-    """Numbers in attributes that pyroute2 has no name for."""
-    for slot in options["attrs"]:
-        attribute = slot[1]
-        if slot[0] == "UNKNOWN" and attribute["header"]["type"] == kind:
-            start = attribute.offset + 4
-            yield int.from_bytes(bytes(attribute.data[start : start + 4]), "little")
+def _number(raw: bytes) -> int:
+    """A number as the kernel writes it; 0 for none."""
+    return int.from_bytes(raw, sys.byteorder)

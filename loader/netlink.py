@@ -11,13 +11,15 @@ from collections.abc import Iterator
 
 from cipu_xdp.loader.libbpf import kernel_error
 
-GETLINK, GETADDR, GETROUTE, GETNEIGH, GETQDISC, GETNSID = 18, 22, 26, 30, 38, 90
+GETLINK, GETADDR, GETROUTE, GETNEIGH, GETQDISC, GETTFILTER, GETNSID = 18, 22, 26, 30, 38, 46, 90
 DONE, ERROR = 3, 2
 REQUEST, DUMP = 1, 0x300
 TYPE_MASK = 0x3FFF
 GENERIC = 16  # NETLINK_GENERIC
 # Bytes of the fixed header of the answers to each; generic netlink's have four.
-FIXED = {GETLINK: 16, GETADDR: 8, GETROUTE: 12, GETNEIGH: 12, GETQDISC: 20, GETNSID: 4}
+FIXED = {
+    GETLINK: 16, GETADDR: 8, GETROUTE: 12, GETNEIGH: 12, GETQDISC: 20, GETTFILTER: 20, GETNSID: 4,
+}  # fmt: skip
 
 Attributes = dict[int, bytes]
 Answers = Iterator[tuple[bytes, Attributes]]

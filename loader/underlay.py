@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cipu_xdp.loader import links, netlink, netns
-from cipu_xdp.loader.devices import INGRESS_QDISC
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.netlink import (
     GETLINK,
     GETNEIGH,
     GETNSID,
-    GETQDISC,
     GETROUTE,
     Attributes,
     attribute,
@@ -70,16 +68,6 @@ def devices() -> dict[str, Seen]:
             int.from_bytes(data.get(VXLAN_PORT, b""), "big") if kind == "vxlan" else 0,
             said,
         )
-    return found
-
-
-def ingress_qdiscs() -> dict[int, str]:
-    """The kind of qdisc at ingress of each device that has one, by ifindex."""
-    found = {}
-    for body, said in netlink.dump("list the qdiscs", GETQDISC, bytes(20)):
-        ifindex, _, parent = struct.unpack_from("=iII", body, 4)
-        if parent == INGRESS_QDISC:
-            found[ifindex] = links.text(said[links.TCA_KIND])
     return found
 
 
