@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import resource
 import signal
@@ -165,10 +166,11 @@ def _measured(
         talker = threading.Thread(target=talk.go_on, args=(stop,))
         talker.start()
         began = time.monotonic()
-        for step in plan:
-            at = time.monotonic()
-            step()
-            took.append(time.monotonic() - at)
+        with _last_in_line():
+            for step in plan:
+                at = time.monotonic()
+                step()
+                took.append(time.monotonic() - at)
         seconds = time.monotonic() - began
         stop.set()
         talker.join()
@@ -179,6 +181,17 @@ def _measured(
         "sent": sent, "lost": sent - (_received() - before), "turns": talk.turns,
         "sessions": len(talk.lost), "resent": _resent() - resent, "slowest": talk.slowest_s,
     }  # fmt: skip
+
+
+@contextmanager
+def _last_in_line() -> Iterator[None]:
+    """This thread, and commands that it runs, take what the load leaves of the CPUs."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def _mac(namespace: str) -> str:
