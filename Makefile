@@ -69,8 +69,9 @@ setup-dev: packages-dev $(VENV)/.setup-dev ## setup, and what tests and checks n
 demo: setup ## build two hosts in namespaces, show the overlay at work, clean up
 	@$(SUDO) $(BIN)/cipu-xdp lab demo
 
+# A test starts hundreds of commands: each would compile all of its modules where bytecode is not kept.
 test: setup-dev ## run every test (as root)
-	@$(SUDO) $(BIN)/pytest
+	@$(SUDO) env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode $(BIN)/pytest
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit
