@@ -10,7 +10,6 @@
 #define GRE_CHECKSUM 0x80	/* RFC 2784, RFC 2890: each adds a word */
 #define GRE_KEY 0x20
 #define GRE_SEQUENCE 0x10
-#define VXLAN_VNI_VALID 0x08	/* RFC 7348 5 */
 
 inline_always bool is_in_tunnel(__u16 type)
 {
@@ -38,7 +37,7 @@ inline_always __u32 inner_start(struct __sk_buff *skb, const struct packet *p)
 	/* Geneve (RFC 8926 3.4): version 0, and the words of its options. */
 	if (header[0] >> 6 == 0 && is_in_tunnel(*type))
 		return p->l4 + 16 + (header[0] & 0x3f) * 4 + link_bytes(*type);
-	return header[0] & VXLAN_VNI_VALID ? p->l4 + 16 + ETH_HLEN : 0;
+	return header[0] & VXLAN_HAS_VNI ? p->l4 + 16 + ETH_HLEN : 0;
 }
 
 /* Where the inner transport header starts, and what it is; 0: lengths do not agree. */

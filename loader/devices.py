@@ -18,7 +18,7 @@ from typing import Any
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.kernel import XDP_GENERIC, XDP_HARDWARE, XDP_NATIVE
 from cipu_xdp.loader.libbpf import kernel_error
-from cipu_xdp.loader.links import TCA_KIND, link_request, text
+from cipu_xdp.loader.links import TCA_KIND, link_request, tc_request, text
 from cipu_xdp.loader.netlink import (
     GETLINK,
     GETQDISC,
@@ -112,9 +112,9 @@ class Devices:
 
     def filters(self, ifindex: int, parent: int) -> list[Filter]:
         """The TC filters at INGRESS or EGRESS of a device."""
-        request = struct.pack("=BxxxiIII", 0, ifindex, 0, parent, 0)
+        answers = dump("list the TC filters", GETTFILTER, tc_request(ifindex, parent))
         try:
-            found = [_filter(*each) for each in dump("list the TC filters", GETTFILTER, request)]
+            found = [_filter(*each) for each in answers]
         except KernelRefused as error:
             if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
                 return []
@@ -173,7 +173,7 @@ class Devices:
 def ingress_qdiscs() -> dict[int, str]:
     """The kind of qdisc at ingress of each device that has one, by ifindex."""
     found = {}
-    for body, said in dump("list the qdiscs", GETQDISC, bytes(20)):
+    for body, said in dump("list the qdiscs", GETQDISC, tc_request(0)):
         ifindex, _, parent = struct.unpack_from("=iII", body, 4)
         if parent == INGRESS_QDISC:
             found[ifindex] = text(said[TCA_KIND])

@@ -63,6 +63,11 @@ def link_request(ifindex: int) -> bytes:
     return struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
 
 
+def tc_request(ifindex: int, parent: int = 0) -> bytes:
+    """What GETQDISC and GETTFILTER are asked with: for a device, and what hangs on `parent`."""
+    return struct.pack("=BxxxiIII", 0, ifindex, 0, parent, 0)
+
+
 def _link(ifindex: int, said: Attributes, networks: list[str]) -> Link:
     return Link(
         ifindex=ifindex,
@@ -79,10 +84,9 @@ def _is_paced(ifindex: int, root: str) -> bool:
     """Whether the device queues by fq, all its queues if it has several."""
     if root != MULTIQUEUE:
         return root == FQ
-    request = struct.pack("=BxxxiIII", 0, ifindex, 0, 0, 0)
     found = [
         text(said[TCA_KIND])
-        for body, said in dump("list the qdiscs", GETQDISC, request)
+        for body, said in dump("list the qdiscs", GETQDISC, tc_request(ifindex))
         if struct.unpack_from("=i", body, 4)[0] == ifindex
     ]
     leaves = [one for one in found if one not in (MULTIQUEUE, "clsact", "ingress")]

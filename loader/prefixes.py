@@ -22,7 +22,7 @@ class Prefixes:
     def __init__(self, model: Model) -> None:
         self._starts: dict[tuple[str, int], list[int]] = {}
         self._spans: dict[tuple[str, int], list[Span]] = {}
-        for span in sorted(map(_span, model.subnets.values()), key=lambda span: span.low):
+        for span in sorted(map(span_of, model.subnets.values()), key=lambda span: span.low):
             place = span.subnet.vpc, span.subnet.cidr.version
             self._starts.setdefault(place, []).append(span.low)
             self._spans.setdefault(place, []).append(span)
@@ -45,7 +45,8 @@ class Prefixes:
         return (vpc, address.version, int(address)) in self._routed
 
 
-def _span(subnet: Subnet) -> Span:
+def span_of(subnet: Subnet) -> Span:
+    """A subnet as numbers."""
     cidr = subnet.cidr
     low, high = int(cidr.network_address), int(cidr.broadcast_address)
     return Span(subnet, low, high, int(subnet.gateway))

@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
 from cipu_xdp.loader.parse import Unfit
-from cipu_xdp.loader.prefixes import Prefixes
+from cipu_xdp.loader.prefixes import Prefixes, Span, span_of
 from cipu_xdp.loader.records import (
     Address,
     Eni,
     Model,
-    Network,
     Route,
     SecurityGroup,
     Subnet,
@@ -128,7 +127,7 @@ def check_subnet(model: Model, subnet: Subnet) -> None:
         raise Unfit(f"there is a route to {subnet.cidr}", "Delete the route first.")
     if subnet.gateway not in subnet.cidr:
         raise Unfit(f"the gateway {subnet.gateway} is outside {subnet.cidr}", "Choose one inside.")
-    _check_assignable(subnet.cidr, subnet.gateway)
+    _check_assignable(span_of(subnet), subnet.gateway)
     if Prefixes(model).routed(subnet.vpc, subnet.gateway):
         raise Unfit(f"there is a route to {ip_network(subnet.gateway)}", "Delete the route first.")
 
@@ -226,12 +225,11 @@ def _check_addresses(model: Model, eni: Eni, prefixes: Prefixes) -> None:
 
 
 def _check_address(model: Model, eni: Eni, ip: Address, prefixes: Prefixes) -> None:
-    span, number = prefixes.span(eni.vpc, ip), int(ip)
+    span = prefixes.span(eni.vpc, ip)
     if span is None:
         raise Unfit(f"{ip} is in no subnet of the VPC {eni.vpc}", "Create the subnet first.")
-    if number in (span.low, span.high):
-        _check_assignable(span.subnet.cidr, ip)
-    if number == span.gateway:
+    _check_assignable(span, ip)
+    if int(ip) == span.gateway:
         raise Unfit(f"{ip} is the gateway of {span.subnet.cidr}", "Choose another address.")
     other = model.enis.with_address(eni.vpc, ip)
     if other and other.name != eni.name:
@@ -240,12 +238,13 @@ def _check_address(model: Model, eni: Eni, ip: Address, prefixes: Prefixes) -> N
         raise Unfit(f"there is a route to {ip_network(ip)}", "Delete the route first.")
 
 
-def _check_assignable(cidr: Network, ip: Address) -> None:
+def _check_assignable(span: Span, ip: Address) -> None:
+    number, cidr = int(ip), span.subnet.cidr
     # RFC 4291 section 2.6.1: the first address of an IPv6 subnet is its routers' anycast.
-    if ip == cidr.network_address:
+    if number == span.low:
         word = "network" if ip.version == 4 else "subnet-router anycast"
         raise Unfit(f"{ip} is the {word} address of {cidr}", "Choose another address.")
-    if ip.version == 4 and ip == cidr.broadcast_address:
+    if ip.version == 4 and number == span.high:
         raise Unfit(f"{ip} is the broadcast address of {cidr}", "Choose another address.")
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.records import Model
-from cipu_xdp.loader.relations import uncollected
 from cipu_xdp.loader.schema import APPLICATION_ID, READ_WHOLE, SCHEMA, UPGRADES, model_of
 from cipu_xdp.loader.stored_enis import StoredEnis
 
@@ -28,7 +27,7 @@ def examined(path: Path) -> Model | None:
     tried = f"examine the store {path}"
     try:
         file = sqlite3.connect(_address(path), uri=True, timeout=1)
-        with uncollected(), ExitStack() as failed:
+        with ExitStack() as failed:
             failed.callback(file.close)
             file.execute("BEGIN")
             said = [line for (line,) in file.execute("PRAGMA quick_check")]

@@ -179,20 +179,8 @@ def own_tunnel(lab: Built) -> Iterator[None]:
     names = list(TUNNELLED)
     for name, other in (names, reversed(names)):
         netns, ends = lab.netns(name), ("local", ENIS[name][2], "remote", ENIS[other][2])
-        run(
-            "ip",
-            "link",
-            "add",
-            "vx0",
-            "type",
-            "vxlan",
-            "id",
-            7,
-            *ends,
-            "dstport",
-            4790,
-            netns=netns,
-        )
+        words = ("vx0", "type", "vxlan", "id", 7, "dstport", 4790)
+        run("ip", "link", "add", *words, *ends, netns=netns)
         # No IPv6, which would talk without being asked.
         run("ip", "link", "set", "vx0", "mtu", 1300, "addrgenmode", "none", "up", netns=netns)
         run("ip", "address", "add", f"{TUNNELLED[name]}/24", "dev", "vx0", netns=netns)

@@ -2,6 +2,7 @@
 """ENIs by what is asked of them: the same answers from a store, over a store and from nowhere."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -196,5 +197,6 @@ def test_a_store_of_schema_3_or_4_is_taken_over_as_it_was(tmp_path: Path, versio
     )
     assert found.enis.grouped_count == 2
     assert not store._db.execute("PRAGMA foreign_key_check").fetchall()
-    assert forms(store) == forms(SqliteStore(tmp_path / "new.db"))
+    with closing(SqliteStore(tmp_path / "new.db")) as new:
+        assert forms(store) == forms(new)
     store.close()
