@@ -34,7 +34,7 @@ from cipu_xdp.loader.topology import Topology, parse_plain
 
 pytestmark = pytest.mark.root
 NAME = "t1"
-KILLS = 3
+KILLS = 4
 COMMAND = [sys.executable, "-c", "from cipu_xdp.cli.main import main; main()"]
 
 
