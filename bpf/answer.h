@@ -217,7 +217,7 @@ inline_always bool answer_error(struct __sk_buff *skb, struct packet *p, const _
 	bool ipv6 = p->source.family == FAMILY_IPV6;
 	__u32 headers = ETH_HLEN + ICMP_BYTES + (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	__u64 quoted = (__u32)(p->length - ETH_HLEN);	/* 64 bits: what the verifier can bound */
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	__u8 mac[ETH_ALEN] __attribute__((aligned(4)));
 	struct ethhdr *eth;

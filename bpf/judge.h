@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * judge: packets that no fresh session answers for, in programs of their own,
- * a tail call away: the rules of each end that is bound here are asked; then
- * a session is opened, or found again for fragments and ICMP errors. One
- * program for both would be more than the verifier can follow.
+ * a tail call away: the rules of each end that is bound here are asked, each in
+ * a run of its own; then a session is opened, or found again for fragments and
+ * ICMP errors. One program for all would be more than the verifier can follow.
  */
 #ifndef CIPU_JUDGE_H
 #define CIPU_JUDGE_H
@@ -26,7 +26,7 @@ inline_always __u32 service_of(__u8 protocol, __u16 port, __u8 type, __u8 code)
  * row may be replaced, and the set removed or the row's place be another
  * ENI's, between two looks: then it is looked up again.
  */
-inline_always void *rule_set_of(__u32 eni, __u64 *generation)
+inline_always void *rule_set_of(key32 eni, __u64 *generation)
 {
 	struct rule_set_key key;
 	struct policy *policy;
@@ -51,37 +51,29 @@ inline_always bool is_allowed(struct flow *f, __u32 end, __u32 *rule)
 	const __u8 *remote = end ? f->key.low_address : f->key.high_address;
 	__u32 direction = end == f->opener ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 	const __u32 *words = (const __u32 *)remote;
-	struct ruling ruling = { .order = RULE_ORDER_NONE };
 	void *set = rule_set_of(f->eni[end & 1], &f->generation[end & 1]);
 
 	f->question.high = (__u64)net32(words[0]) << 32 | net32(words[1]);
 	f->question.low = (__u64)net32(words[2]) << 32 | net32(words[3]);
 	f->question.service = f->service;
 	f->question.head = direction * 2 + (f->key.family == FAMILY_IPV6);
+	f->question.order = RULE_ORDER_NONE;
+	f->question.rule = 0;
 	if (set && fill_groups(&f->question, f->member[!end]))
-		ruling = ask(set, &f->question);
-	*rule = ruling.rule;
-	return ruling.order != RULE_ORDER_NONE && ruling.order & 1;
+		ask(set, &f->question);
+	*rule = f->question.rule;
+	return f->question.order != RULE_ORDER_NONE && f->question.order & 1;
 }
 
-inline_always enum verdict judge_end(struct flow *f, __u32 end, enum verdict denied, __u32 bytes)
+/* Asks the rules of one end. The opener's have the first turn. */
+inline_always enum verdict judge_end(struct flow *f, __u32 bytes)
 {
-	if (!f->ask[end & 1] || is_allowed(f, end, &f->rules[end & 1]))
+	__u32 end = (f->opener ^ f->turn) & 1;
+
+	if (!f->ask[end] || is_allowed(f, end, &f->rules[end]))
 		return NEXT;
-	count_rule(f->rules[end & 1], 1, 1, bytes);
-	return denied;
-}
-
-/*
- * Asks the rules of the ends that are to be asked, the opener's first. Not in
- * a loop: what the compiler makes of one is none to Linux 6.1
- * (tests/datapath/test_loops.py).
- */
-inline_always enum verdict judge(struct flow *f, __u32 bytes)
-{
-	enum verdict verdict = judge_end(f, f->opener, EGRESS_DENIED, bytes);
-
-	return verdict == NEXT ? judge_end(f, !f->opener, INGRESS_DENIED, bytes) : verdict;
+	count_rule(f->rules[end], 1, 1, bytes);
+	return f->turn ? INGRESS_DENIED : EGRESS_DENIED;
 }
 
 /* Errors, and messages that nobody answers, leave nothing behind. */
@@ -141,7 +133,8 @@ inline_always bool insert_session(struct session *session, struct flow *f, struc
 inline_always struct session *open_session(struct scratch *scratch, const struct packet *p,
 					   struct flow *f)
 {
-	__u32 number = f->sender_eni ? f->sender_eni : f->receiver_eni, quota, slot;
+	key32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	__u32 quota, slot;
 	struct session *session = (struct session *)scratch->session, *old;
 	struct policy *policy = policies.lookup(&number);
 	struct owner *owner = owner_of(number);
@@ -254,15 +247,23 @@ inline_always enum verdict prepare(struct packet *p, struct flow *f)
 	return NEXT;
 }
 
-/* A hook's second program: what do the rules say? Leaves it in the scratch for the third. */
-inline_always void judge_packet(struct scratch *scratch)
+/*
+ * A hook's second program: what do the rules say? Leaves it in the scratch for
+ * the next one, whose step it gives: itself, if another end is to be asked.
+ */
+inline_always __u32 judge_packet(struct scratch *scratch)
 {
 	struct packet *p = (struct packet *)scratch->packet;
 	struct flow *f = (struct flow *)scratch->flow;
 
-	f->verdict = prepare(p, f);
+	if (!f->turn)
+		f->verdict = prepare(p, f);
 	if (f->verdict == NEXT)
-		f->verdict = judge(f, p->length);
+		f->verdict = judge_end(f, p->length);
+	if (f->verdict != NEXT || f->turn || !f->ask[!f->opener])
+		return STEP_SETTLE;
+	f->turn = 1;
+	return STEP_JUDGE;
 }
 
 /* An ENI that may send from any address must not end sessions which are not its own. */

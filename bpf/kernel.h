@@ -23,6 +23,15 @@
 #define TC_NEXT_FILTER -1
 #define TC_DROP 2
 
+/*
+ * A table's __u32 key on the stack, in the eight bytes of a slot: of a slot
+ * that is written in part the verifier remembers what stood there, and takes
+ * for different what is the same from here on. It costs it several times the
+ * work (DESIGN.md).
+ */
+typedef __u64 key32;
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the key is the lower half");
+
 /* The compiler's headers declare this one with an argument too few. */
 struct neighbour {
 	__u32 family;

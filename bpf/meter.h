@@ -160,7 +160,7 @@ inline_always struct terms *terms_of(struct limit *limit, __u32 side)
  */
 inline_always bool find_side(struct load *load, int place)
 {
-	__u32 number = load->numbers[place];
+	key32 number = load->numbers[place];
 	struct limit *limit = limits.lookup(&number);
 	__u32 side;
 
@@ -174,7 +174,7 @@ inline_always bool find_side(struct load *load, int place)
 /* False: there is none in that place. */
 inline_always bool find_limit(struct asked *asked, struct load *load, int place)
 {
-	__u32 number = load->numbers[place];
+	key32 number = load->numbers[place];
 	struct limit *limit;
 	__s64 elapsed;
 
@@ -195,7 +195,7 @@ inline_always bool find_limit(struct asked *asked, struct load *load, int place)
 inline_always void count_limit(const struct load *load, int place)
 {
 	__u32 refusing = load->refusing_kind;
-	__u32 number = load->numbers[place];
+	key32 number = load->numbers[place];
 	struct limit_counter *counter = limit_counters.lookup(&number);
 
 	if (!counter)
@@ -378,10 +378,11 @@ inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool 
 {
 	const struct packet *p = (const struct packet *)scratch->packet;
 	struct load *load = (struct load *)scratch->load;
+	const struct path *path = may_wait ? path_of(way) : NULL;
 
 	load->now = clock_of(way);
 	weigh(load, p);
-	load->may_wait = may_wait && way->path && way->path->flags & PATH_FLAG_PACED;
+	load->may_wait = path && path->flags & PATH_FLAG_PACED;
 	if (!enter_limits(load, PLACE_EGRESS, way->limit) ||
 	    !enter_limits(load, PLACE_INGRESS, way->target.limit))
 		return KERNEL_REFUSED;

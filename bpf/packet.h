@@ -99,7 +99,7 @@ _Static_assert(sizeof(((struct scratch *)0)->packet) >= sizeof(struct packet), "
 /* This CPU's: programs do not nest, and the stack is too small for it. NULL cannot be. */
 inline_always struct packet *packet_here(void)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
 	return scratch ? (struct packet *)scratch->packet : NULL;

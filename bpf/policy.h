@@ -26,6 +26,7 @@ struct flow {
 	__u32 rules[2];		/* numbers of those that let the packet pass, 0 for none */
 	__s32 verdict;		/* of the rules */
 	__u8 ask[2];		/* are the rules of the end to be asked? */
+	__u8 turn;		/* 0: those of the opener's end; 1: of the other */
 	__u8 known;		/* it has a live session */
 	__u8 related;		/* which is that of a packet which this ICMP error quotes */
 	struct question question;
@@ -87,7 +88,7 @@ inline_always void pass(struct session *session, const struct packet *p, const s
 }
 
 /* What binds the two ends. An ENI that is bound, by a policy that is not there, may do nothing. */
-inline_always enum verdict fill_bounds(struct flow *f, __u32 sender, __u32 receiver)
+inline_always enum verdict fill_bounds(struct flow *f, key32 sender, key32 receiver)
 {
 	struct policy *policy;
 
@@ -112,7 +113,7 @@ inline_always enum verdict fill_bounds(struct flow *f, __u32 sender, __u32 recei
 /* sender: the ENI of this host that sent it, if it is bound; member: that ENI if it is in groups. */
 inline_always enum verdict police(struct packet *p, struct way *way, __u32 sender, __u32 member)
 {
-	__u32 zero = 0, receiver = way->target.kind == TARGET_LOCAL &&
+	key32 zero = 0, receiver = way->target.kind == TARGET_LOCAL &&
 				   way->target.flags & TARGET_FLAG_POLICED ? way->target.eni : 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct session *session;
@@ -129,6 +130,7 @@ inline_always enum verdict police(struct packet *p, struct way *way, __u32 sende
 		return verdict;
 	f->sender_member = member;
 	f->receiver_member = way->target.flags & TARGET_FLAG_MEMBER ? way->target.eni : 0;
+	f->turn = 0;
 	f->now = way->now = coarse_ns();
 	if (p->fragmented || p->icmp_error || p->tcp_flags & TCP_SYN || is_sweep_due(f->now))
 		return JUDGE;
@@ -154,7 +156,7 @@ inline_always void account(const struct packet *p, struct way *way)
 /* It did not, after all. */
 inline_always void take_back(const struct packet *p, const struct way *way)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct session *session = NULL;
 

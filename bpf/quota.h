@@ -17,11 +17,11 @@
 #define EVICT_SLOTS 32
 #define OPENING_NS 1000000000ULL /* a slot is taken before its session is there */
 
-inline_always void free_slot(__u32 index)
+inline_always void free_slot(key32 index)
 {
 	struct slot *slot = slots.lookup(&index);
 	__u64 holder = slot ? slot->owner : 0;
-	__u32 number = holder;
+	key32 number = (__u32)holder;
 	struct owner *owner;
 
 	if (!holder || __sync_val_compare_and_swap(&slot->owner, holder, 0) != holder)
@@ -66,7 +66,7 @@ inline_always __u32 next_slot(struct session_clock *clock)
 /* Once a tick, on the CPU that comes first; or whenever places are wanted. */
 inline_always void sweep(__u64 now, bool wanted)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct session_clock *clock = session_clocks.lookup(&zero);
 	__u64 swept;
 
@@ -77,7 +77,7 @@ inline_always void sweep(__u64 now, bool wanted)
 	    (swept == now || __sync_val_compare_and_swap(&clock->swept_ns, swept, now) != swept))
 		return;
 	for (int i = 0; i < SWEEP_SLOTS; i++) {
-		__u32 index = next_slot(clock);
+		key32 index = next_slot(clock);
 		struct slot *slot = slots.lookup(&index);
 
 		if (slot)
@@ -92,11 +92,11 @@ inline_always void sweep(__u64 now, bool wanted)
  */
 inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u64 now)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct session_clock *clock = session_clocks.lookup(&zero);
 
 	for (int i = 0; clock && i < CLAIM_SLOTS; i++) {
-		__u32 index = i < CLAIM_NEAR ? next_slot(clock) :
+		key32 index = i < CLAIM_NEAR ? next_slot(clock) :
 					       bpf_get_prandom_u32() % SLOTS_ENTRIES;
 		struct slot *slot = slots.lookup(&index);
 
@@ -110,10 +110,10 @@ inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u6
 	return 0;
 }
 
-inline_always struct owner *owner_of(__u32 number)
+inline_always struct owner *owner_of(key32 number)
 {
 	struct owner *owner = owners.lookup(&number), *blank;
-	__u32 zero = 0;
+	key32 zero = 0;
 
 	if (owner)
 		return owner;
@@ -125,9 +125,10 @@ inline_always struct owner *owner_of(__u32 number)
 
 inline_always struct ring_block *ring_block_of(__u32 number, __u32 position)
 {
-	struct ring_key key = { .owner = number, .block = position / RING_BLOCK_SLOTS };
+	/* A struct ring_key, written at once, as a key32 is. */
+	__u64 key = (__u64)(position / RING_BLOCK_SLOTS) << 32 | number;
 	struct ring_block *block = rings.lookup(&key), *blank;
-	__u32 zero = 0;
+	key32 zero = 0;
 
 	if (block)
 		return block;
@@ -155,13 +156,14 @@ inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __
 	struct ring_block *block = ring_block_of(number, position);
 	struct session *session;
 	struct slot *slot;
-	__u32 *place, index;
+	__u32 *place;
+	key32 index;
 	bool half_open;
 
 	if (!block)
 		return false;
 	place = (__u32 *)block->slots + position % RING_BLOCK_SLOTS;
-	index = *place - 1;
+	index = (__u32)(*place - 1);
 	*place = slot_number + 1;
 	slot = slots.lookup(&index);
 	if (!slot || slot->owner != number)
@@ -184,11 +186,11 @@ inline_always void reclaim(__u32 number, struct owner *owner, __u32 quota, __u64
 	for (__u32 i = 0; i < RECLAIM_SLOTS; i++) {
 		struct ring_block *block = ring_block_of(number, (head + i) % places);
 		struct slot *slot;
-		__u32 index;
+		key32 index;
 
 		if (!block)
 			return;
-		index = ((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1;
+		index = (__u32)(((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1);
 		slot = slots.lookup(&index);
 		if (slot && slot->owner == number)
 			is_free(slot, index, now);
@@ -219,14 +221,14 @@ inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
 inline_always void make_room(__u64 now)
 {
 	for (int i = 0; i < EVICT_SLOTS; i++) {
-		__u32 index = bpf_get_prandom_u32() % SLOTS_ENTRIES, number;
+		key32 index = bpf_get_prandom_u32() % SLOTS_ENTRIES, number;
 		struct slot *slot = slots.lookup(&index);
 		struct policy *policy;
 		struct owner *owner;
 
 		if (!slot || is_free(slot, index, now))
 			continue;
-		number = slot->owner;
+		number = (__u32)slot->owner;
 		owner = owners.lookup(&number);
 		policy = policies.lookup(&number);
 		if (owner && policy && (__s64)owner->sessions <= (__s64)policy->quota)

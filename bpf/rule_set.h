@@ -11,27 +11,25 @@
 #define NODES_MAX 8		/* a prefix and its parents */
 #define GROUPS_MAX 16
 
+/* In the scratch, answer and all: what stands there the verifier does not follow. */
 struct question {
 	__u64 high, low;	/* the remote address, as in struct rule_cell */
 	__u32 service;
 	__u32 head;		/* which head cell */
 	__u32 count;		/* of the groups below */
 	__u32 groups[GROUPS_MAX]; /* that the remote ENI is in */
-};
-
-struct ruling {
-	__u32 order;
+	__u32 order;		/* of the rule that comes first, and its number */
 	__u32 rule;
 };
 
-static void *(*lookup_in)(void *set, const __u32 *index) = (void *)BPF_FUNC_map_lookup_elem;
+static void *(*lookup_in)(void *set, const key32 *index) = (void *)BPF_FUNC_map_lookup_elem;
 
 /*
  * The groups of an ENI, 0 for none. A row that is replaced may be another
  * ENI's before it is read to the end: it counts if it still is the row then.
  * False: it was not, three times.
  */
-inline_always bool fill_groups(struct question *q, __u32 eni)
+inline_always bool fill_groups(struct question *q, key32 eni)
 {
 	struct membership *row;
 
@@ -47,7 +45,7 @@ inline_always bool fill_groups(struct question *q, __u32 eni)
 	return false;
 }
 
-inline_always struct rule_cell *cell_at(void *set, __u32 index)
+inline_always struct rule_cell *cell_at(void *set, key32 index)
 {
 	return lookup_in(set, &index);
 }
@@ -72,19 +70,17 @@ inline_always struct rule_cell *search(void *set, __u32 first, __u32 count, __u6
 	return cell_at(set, first + below);
 }
 
-inline_always void ask_node(void *set, const struct rule_cell *node, __u32 service,
-			    struct ruling *best)
+inline_always void ask_node(void *set, const struct rule_cell *node, struct question *q)
 {
-	struct rule_cell *found = search(set, node->first, node->count, 0, service);
+	struct rule_cell *found = search(set, node->first, node->count, 0, q->service);
 
-	if (found && found->order < best->order) {
-		best->order = found->order;
-		best->rule = found->link;
+	if (found && found->order < q->order) {
+		q->order = found->order;
+		q->rule = found->link;
 	}
 }
 
-inline_always void ask_prefixes(void *set, const struct rule_cell *head, const struct question *q,
-				struct ruling *best)
+inline_always void ask_prefixes(void *set, const struct rule_cell *head, struct question *q)
 {
 	struct rule_cell *range = search(set, head->first, head->count, q->high, q->low);
 	__u32 index = range && head->count ? range->first : 0;
@@ -94,15 +90,14 @@ inline_always void ask_prefixes(void *set, const struct rule_cell *head, const s
 
 		if (!node)
 			return;
-		ask_node(set, node, q->service, best);
-		if (node->order >= best->order)
+		ask_node(set, node, q);
+		if (node->order >= q->order)
 			return;
 		index = node->link;
 	}
 }
 
-inline_always void ask_groups(void *set, const struct rule_cell *head, const struct question *q,
-			      struct ruling *best)
+inline_always void ask_groups(void *set, const struct rule_cell *head, struct question *q)
 {
 	for (__u32 i = 0; i < GROUPS_MAX && i < q->count; i++) {
 		__u32 group = q->groups[i];
@@ -112,21 +107,20 @@ inline_always void ask_groups(void *set, const struct rule_cell *head, const str
 			continue;
 		node = cell_at(set, found->first);
 		if (node)
-			ask_node(set, node, q->service, best);
+			ask_node(set, node, q);
 	}
 }
 
-inline_always struct ruling ask(void *set, const struct question *q)
+/* Leaves in the question which rule comes first; order RULE_ORDER_NONE: none does. */
+inline_always void ask(void *set, struct question *q)
 {
-	struct ruling best = { .order = RULE_ORDER_NONE };
 	struct rule_cell *head = cell_at(set, q->head);
 
 	if (!head)
-		return best;
-	ask_prefixes(set, head, q, &best);
+		return;
+	ask_prefixes(set, head, q);
 	if (head->order)
-		ask_groups(set, head, q, &best);
-	return best;
+		ask_groups(set, head, q);
 }
 
 #endif

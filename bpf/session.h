@@ -19,7 +19,7 @@ inline_always bool is_after(__u32 a, __u32 b)
 
 inline_always bool is_expired(const struct session *session, __u64 now)
 {
-	__u32 state = session->state;
+	key32 state = session->state;
 	struct timeout *timeout = timeouts.lookup(&state);
 
 	/* Signed: another CPU's clock may be a tick ahead. */
@@ -44,7 +44,7 @@ inline_always struct session *find_session(const struct session_key *key, __u64 
 /* Once a tick of the clock some packet has to look for what is expired. */
 inline_always bool is_sweep_due(__u64 now)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct session_clock *clock = session_clocks.lookup(&zero);
 
 	return clock && clock->swept_ns != now;
@@ -184,7 +184,7 @@ inline_always void follow(struct session *session, const struct packet *p, __u32
 	}
 }
 
-inline_always void count_rule(__u32 rule, __u64 sessions_more, __u64 packets, __u64 bytes)
+inline_always void count_rule(key32 rule, __u64 sessions_more, __u64 packets, __u64 bytes)
 {
 	struct rule_counter *counter = rule ? rule_counters.lookup(&rule) : NULL;
 

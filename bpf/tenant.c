@@ -127,7 +127,7 @@ inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const s
 
 int tenant_ingress(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex;
+	key32 ifindex = skb->ifindex;
 	struct eni *eni = enis.lookup(&ifindex);
 	enum verdict verdict = UNKNOWN_DEVICE;
 	struct packet *p = packet_here();
@@ -149,20 +149,18 @@ int tenant_ingress(struct __sk_buff *skb)
 
 int tenant_judge(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch) {
-		judge_packet(scratch);
-		steps.call(skb, STEP_SETTLE);
-	}
+	if (scratch)
+		steps.call(skb, judge_packet(scratch));
 	count(KERNEL_REFUSED, 0);
 	return TC_DROP;
 }
 
 int tenant_settle(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, zero = 0;
+	key32 ifindex = skb->ifindex, zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct eni *eni = enis.lookup(&ifindex);
 	enum verdict verdict;
@@ -181,15 +179,17 @@ int tenant_settle(struct __sk_buff *skb)
 
 int tenant_meter(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
 	struct way way = {};
 
 	if (!scratch)
 		return TC_DROP;
 	take_up(scratch, &way);
-	return tenant_carry_out(skb, (struct packet *)scratch->packet, NULL, &way,
-				meter(scratch, &way, true));
+	verdict = meter(scratch, &way, true);
+	way.path = path_of(&way);
+	return tenant_carry_out(skb, (struct packet *)scratch->packet, NULL, &way, verdict);
 }
 
 #ifdef WITH_XDP
@@ -257,7 +257,7 @@ inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct
 int tenant_xdp(struct xdp_md *xdp)
 {
 	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	__u32 ifindex = xdp->ingress_ifindex;
+	key32 ifindex = xdp->ingress_ifindex;
 	struct eni *eni = enis.lookup(&ifindex);
 	struct packet *p = packet_here();
 	enum verdict verdict;
@@ -278,20 +278,18 @@ int tenant_xdp(struct xdp_md *xdp)
 
 int tenant_judge_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch) {
-		judge_packet(scratch);
-		steps_xdp.call(xdp, STEP_SETTLE);
-	}
+	if (scratch)
+		steps_xdp.call(xdp, judge_packet(scratch));
 	count(KERNEL_REFUSED, 0);
 	return XDP_DROP;
 }
 
 int tenant_settle_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	enum verdict verdict;
 	struct way way = {};
@@ -309,14 +307,16 @@ int tenant_settle_xdp(struct xdp_md *xdp)
 
 int tenant_meter_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
 	struct way way = {};
 
 	if (!scratch)
 		return XDP_DROP;
 	take_up(scratch, &way);
-	return tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way,
-				    meter(scratch, &way, false));
+	verdict = meter(scratch, &way, false);
+	way.path = path_of(&way);
+	return tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way, verdict);
 }
 #endif

@@ -59,7 +59,7 @@ inline_always enum verdict learn_limit(void *frame, void *end)
 }
 
 /* The packet left with the MACs that the kernel's FIB and neighbour table gave it. */
-inline_always void learn_hop(struct __sk_buff *skb, __u32 index)
+inline_always void learn_hop(struct __sk_buff *skb, key32 index)
 {
 	struct ethhdr *eth = frame_of(skb);
 	struct next_hop *hop = next_hops.lookup(&index);

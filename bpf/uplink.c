@@ -43,7 +43,7 @@ _Static_assert(sizeof(((struct scratch *)0)->outer) >= sizeof(struct outer), "ou
 
 inline_always void leave_outer(const struct outer *o)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
 	if (scratch)
@@ -248,20 +248,18 @@ int uplink_ingress(struct __sk_buff *skb)
 
 int uplink_judge(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch) {
-		judge_packet(scratch);
-		steps.call(skb, STEP_SETTLE);
-	}
+	if (scratch)
+		steps.call(skb, judge_packet(scratch));
 	count(KERNEL_REFUSED, 0);
 	return TC_DROP;
 }
 
 int uplink_settle(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	enum verdict verdict;
 	struct way way = {};
@@ -281,7 +279,7 @@ int uplink_settle(struct __sk_buff *skb)
 
 int uplink_meter(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct way way = {};
 	struct outer o;
@@ -394,20 +392,18 @@ int uplink_xdp(struct xdp_md *xdp)
 
 int uplink_judge_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch) {
-		judge_packet(scratch);
-		steps_xdp.call(xdp, STEP_SETTLE);
-	}
+	if (scratch)
+		steps_xdp.call(xdp, judge_packet(scratch));
 	count(KERNEL_REFUSED, 0);
 	return XDP_DROP;
 }
 
 int uplink_settle_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	enum verdict verdict;
 	struct way way = {};
@@ -427,7 +423,7 @@ int uplink_settle_xdp(struct xdp_md *xdp)
 
 int uplink_meter_xdp(struct xdp_md *xdp)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct packet *p;
 	struct way way = {};

@@ -29,7 +29,7 @@ inline_always enum action action_of(enum verdict verdict)
 /* A GSO super-packet counts as one packet with all its bytes. */
 inline_always void count(enum verdict verdict, __u32 bytes)
 {
-	__u32 index = verdict;
+	key32 index = verdict;
 	struct counter *counter = verdicts.lookup(&index);
 
 	if (!counter)

@@ -43,7 +43,7 @@ inline_always __u32 outer_bytes(const struct path *path)
  * False if the device is gone. Its number may be another's by now; what tells
  * is `devices`, out of which the kernel takes a device that is unregistered.
  */
-inline_always bool device_mtu(void *ctx, __u32 ifindex, __u32 *mtu)
+inline_always bool device_mtu(void *ctx, key32 ifindex, __u32 *mtu)
 {
 	*mtu = 1;	/* in: a length that always fits; out: the device's MTU */
 	if (!devices.lookup(&ifindex))
@@ -52,7 +52,7 @@ inline_always bool device_mtu(void *ctx, __u32 ifindex, __u32 *mtu)
 }
 
 /* Also without a fresh next hop the path is good: the kernel is asked then. */
-inline_always enum verdict find_path(void *ctx, struct way *way, __u32 index)
+inline_always enum verdict find_path(void *ctx, struct way *way, key32 index)
 {
 	struct path *path = paths.lookup(&index);
 	struct next_hop *hop = next_hops.lookup(&index);
@@ -101,7 +101,7 @@ inline_always enum verdict find_way(void *ctx, const struct packet *p, struct wa
 /* What a hook's programs leave for the next one, and that takes up again: all but pointers. */
 inline_always void leave(struct way *way, enum verdict verdict)
 {
-	__u32 zero = 0;
+	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
 	if (!scratch)
@@ -115,10 +115,16 @@ inline_always void leave(struct way *way, enum verdict verdict)
 inline_always void take_up(const struct scratch *scratch, struct way *way)
 {
 	*way = *(const struct way *)scratch->way;
-	way->path = way->remote ? paths.lookup(&way->path_index) : NULL;
+	way->path = NULL;
 	way->session = NULL;
 }
 
-_Static_assert(sizeof(((struct scratch *)0)->way) >= sizeof(struct way), "way");
+/* The path of a way that was taken up. NULL: it has none. */
+inline_always struct path *path_of(const struct way *way)
+{
+	key32 index = way->path_index;
+
+	return way->remote ? paths.lookup(&index) : NULL;
+}
 
 #endif
