@@ -31,7 +31,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit lint format typecheck check bench bench-policy bench-upgrades \
+.PHONY: help setup setup-dev demo test test-unit test-killed lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits install install-service uninstall uninstall-service clean distclean packages packages-dev
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
@@ -72,6 +72,11 @@ demo: setup ## build two hosts in namespaces, show the overlay at work, clean up
 # A test starts hundreds of commands: each would compile all of its modules where bytecode is not kept.
 test: setup-dev ## run every test (as root)
 	@$(SUDO) env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode $(BIN)/pytest
+
+# Each command makes hundreds of calls, and each kill is followed by a repair.
+test-killed: setup-dev ## kill commands at each of their calls, not only at some (as root; hours)
+	@$(SUDO) env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode KILLS=1000000 \
+		$(BIN)/pytest -k killed tests/fabric
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit

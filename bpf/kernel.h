@@ -26,8 +26,7 @@
 /*
  * A table's __u32 key on the stack, in the eight bytes of a slot: of a slot
  * that is written in part the verifier remembers what stood there, and takes
- * for different what is the same from here on. It costs it several times the
- * work (DESIGN.md).
+ * for different what is the same from here on (DESIGN.md 30).
  */
 typedef __u64 key32;
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the key is the lower half");

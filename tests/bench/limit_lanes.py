@@ -28,6 +28,8 @@ SINK_PORT = 9
 # A queue may make up for so much of what it slept, and hold as much as that.
 TBF_BURST_S, LEAST_TBF_BURST, TBF_LATENCY_MS = 0.005, 16_000, 50
 READ_S = 0.001
+# Of all devices on the way but the client's, so that a load may come in frames bigger than TCP's.
+MTU = 3600
 # How many classes the HTB queues of a host have, if more than one.
 CLASSES: dict[str, int] = {}
 # The second host's packets are taken up by the other CPU, or one would have to do everything.
@@ -75,9 +77,21 @@ def lanes(names: Sequence[str]) -> Iterator[list[Lane]]:
     with ExitStack() as stack:
         found = [stack.enter_context(LANES[name]()) for name in names]
         for lane in found:
+            _widen(lane)
             _learn(lane)
             stack.enter_context(_sink(lane.server))
         yield found
+
+
+def _widen(lane: Lane) -> None:
+    prefix = lane.host.removesuffix("h1")
+    for place in json.loads(run("ip", "-j", "netns", "list")):
+        namespace = place["name"]
+        if not namespace.startswith(prefix) or namespace == lane.client:
+            continue
+        for link in json.loads(run("ip", "-j", "link", "show", "up", netns=namespace)):
+            if link["ifname"] != "lo":
+                run("ip", "link", "set", link["ifname"], "mtu", MTU, netns=namespace)
 
 
 def _learn(lane: Lane) -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import cases
 
-CASES = ("rates", "crowd", "cost", "mechanism", "isolation", "credit")
+CASES = ("rates", "crowd", "cost", "mechanism", "isolation", "latency", "credit")
 
 if __name__ == "__main__":
     cases.run("limits", CASES, __doc__)

@@ -40,14 +40,14 @@ Scene = Callable[[], AbstractContextManager[object]]
 
 def measure(effort: Effort) -> Result:
     """Scene after scene, round after round."""
-    with _lab() as lab, ExitStack() as stack:
+    with neighbours() as lab, ExitStack() as stack:
         stack.enter_context(pinned(CPU))
-        _serve(stack, lab)
-        scenes = _scenes(lab, stack)
-        figures: dict[str, Samples] = {name: {} for name in scenes}
+        serve(stack, lab)
+        found = scenes(lab, stack)
+        figures: dict[str, Samples] = {name: {} for name in found}
         for number in range(effort.rounds):
             tell(f"round {number + 1}")
-            for name, scene in scenes.items():
+            for name, scene in found.items():
                 with scene():
                     for what, value in _neighbour(lab, effort).items():
                         figures[name].setdefault(what, []).append(value)
@@ -55,7 +55,7 @@ def measure(effort: Effort) -> Result:
 
 
 @contextmanager
-def _lab() -> Iterator[Built]:
+def neighbours() -> Iterator[Built]:
     """Neighbour and aggressor on a host, their peers on another; the aggressor is limited."""
     red = {"n": eni("tc", "h1", NEAR), "m": eni("tc", "h2", FAR)}
     blue = {"a": eni("tc", "h1", GUEST), "b": eni("tc", "h2", PEER)}
@@ -75,46 +75,54 @@ def _lab() -> Iterator[Built]:
         yield lab
 
 
-def _serve(stack: ExitStack, lab: Built) -> None:
+def serve(stack: ExitStack, lab: Built) -> None:
+    """The far end answers the neighbour, until the stack closes."""
     server = lab.netns("m")
     stack.enter_context(servers([server]))
-    echo = subprocess.Popen(
+    answering = subprocess.Popen(
         ["ip", "netns", "exec", server, "sockperf", "server", "-p", str(ECHO_PORT)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    stack.callback(echo.wait)
-    stack.callback(echo.kill)
+    stack.callback(answering.wait)
+    stack.callback(answering.kill)
     wait_for(lambda: str(ECHO_PORT) in run("ss", "-Hlun", netns=server), "the echo server")
 
 
-def _scenes(lab: Built, stack: ExitStack) -> dict[str, Scene]:
+def scenes(lab: Built, stack: ExitStack) -> dict[str, Scene]:
+    """What the other tenant may do, by name."""
     host = lab.netns("h1")
     stack.enter_context(bare_device(host, BARE))
     macs = {tenant.name: tenant.mac for part in lab.lab.plan().hosts for tenant in part.tenants}
     wire = Wire(macs["a"], macs["b"], GUEST, PEER)
-    scenes: dict[str, Scene] = {"alone": nullcontext}
+    found: dict[str, Scene] = {"alone": nullcontext}
     frames = {size: wire.datagram(9, 9, bytes(size - 42)) for size in SIZES}
-    scenes["generator without frames"] = partial(flooding, host, BARE, frames[64], 0)
+    found["generator without frames"] = partial(flooding, host, BARE, frames[64], 0)
     for size, frame in frames.items():
         for name, dev, bps in (
             ("limited", "a", TIMES * LIMIT_BPS),
             ("within its limit", "a", WITHIN * LIMIT_BPS),
             ("bare host", BARE, TIMES * LIMIT_BPS),
         ):
-            scenes[f"{size} bytes, {name}"] = partial(flooding, host, dev, frame, bps)
-    return scenes
+            found[f"{size} bytes, {name}"] = partial(flooding, host, dev, frame, bps)
+    return found
+
+
+def echo(lab: Built, seconds: float) -> tuple[float, float]:
+    """Half of the neighbour's round trip, median and 99th percentile, in us."""
+    said = run(
+        "sockperf", "ping-pong", "-i", FAR, "-p", ECHO_PORT, "-t", round(seconds),
+        netns=lab.netns("n"),
+    )  # fmt: skip
+    found = dict(re.findall(r"percentile (50|99)\.0+ = +([\d.]+)", said))
+    return float(found["50"]), float(found["99"])
 
 
 def _neighbour(lab: Built, effort: Effort) -> dict[str, float]:
     """What it gets."""
     client, seconds = lab.netns("n"), effort.seconds(SECONDS)
-    said = run(
-        "sockperf", "ping-pong", "-i", FAR, "-p", ECHO_PORT, "-t", round(seconds), netns=client
-    )
-    found = dict(re.findall(r"percentile (50|99)\.0+ = +([\d.]+)", said))
     fixed = goodput(client, seconds, "-b", FIXED, address=FAR)
     most = goodput(client, seconds, address=FAR)
-    values = float(found["50"]), float(found["99"]), fixed.whole / 1e6, most.whole / 1e6
+    values = *echo(lab, seconds), fixed.whole / 1e6, most.whole / 1e6
     return dict(zip(MEASURES, values, strict=True))
 
 
