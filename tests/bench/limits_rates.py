@@ -120,8 +120,8 @@ def _udp_table(kept: dict[Key, Kept]) -> Table:
         ("rate", "kept by", "sent, x of rate", "over 1 s, %", "over 100 ms, %"),
         notes=(
             "by the receiver's interface statistics, once the burst is spent; frames of 1514 bytes",
-            "(1 mbit: 214, 5 gbit: 3200), live frames (BPF_PROG_TEST_RUN) paced by a program on CPU 1, and the",
-            "receiving host on CPU 0 (RPS)",
+            "(1 mbit: 214, 5 gbit: 3200), live frames (BPF_PROG_TEST_RUN) paced by a program on",
+            "CPU 1, and the receiving host on CPU 0 (RPS)",
         ),
     )
     for (rate, name), one in kept.items():
