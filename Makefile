@@ -70,13 +70,16 @@ demo: setup ## build two hosts in namespaces, show the overlay at work, clean up
 	@$(SUDO) $(BIN)/cipu-xdp lab demo
 
 # A test starts hundreds of commands: each would compile all of its modules where bytecode is not kept.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode $(BIN)/pytest
+# A share of the test files for each CPU, kept apart by tests/worker.
+SHARED := --dist loadfile --tx '$(shell nproc)*popen//python=$(CURDIR)/tests/worker'
+
 test: setup-dev ## run every test (as root)
-	@$(SUDO) env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode $(BIN)/pytest
+	@$(SUDO) $(PYTEST) $(SHARED)
 
 # Each command makes hundreds of calls, and each kill is followed by a repair.
 test-killed: setup-dev ## kill commands at each of their calls, not only at some (as root; hours)
-	@$(SUDO) env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode KILLS=1000000 \
-		$(BIN)/pytest -k killed tests/fabric
+	@$(SUDO) env KILLS=1000000 $(PYTEST) $(SHARED) -k killed tests/fabric
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit

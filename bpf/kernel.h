@@ -29,7 +29,9 @@
  * for different what is the same from here on (DESIGN.md 30).
  */
 typedef __u64 key32;
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the key is the lower half");
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "key32: the key is to be the half that comes first"
+#endif
 
 /* The compiler's headers declare this one with an argument too few. */
 struct neighbour {

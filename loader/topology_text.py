@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a file of text, YAML or JSON, to plain dictionaries, lists and scalars.
+"""From a file of text, YAML or JSON, to plain dictionaries, lists and scalars, and back.
 
 It decides what a scalar is (YAML 1.2's core: only true and false are
-booleans, and a MAC address is text) and that a key is given once. What the
-keys mean is left to ``topology_schema``.
+booleans, and a MAC address is text), that a key is given once, and how a
+document is laid out. What the keys mean is left to ``topology_schema``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
+import textwrap
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ try:
     from yaml import CSafeLoader as _SafeLoader
 except ImportError:  # PyYAML built without libyaml: the same, slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
+
+PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
 
 
 class _Loader(_SafeLoader):
@@ -83,6 +87,37 @@ def loads(text: str, tried: str = "read the text", *, as_json: bool = False) -> 
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = str(error).split("\n", maxsplit=1)[0].rstrip(".")
         raise BadInput(tried, why, "Write it as YAML or JSON.") from error
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """A document as YAML. An ENI has one line, in the flow style: there may be a million."""
+    return "".join(_lines(document))
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    for key, part in document.items():
+        if key != "vpcs" or not part:
+            yield yaml.safe_dump({key: part}, sort_keys=False)
+            continue
+        yield "vpcs:\n"
+        for name, vpc in part.items():
+            yield f"  {_key(name)}:\n"
+            yield from _vpc_lines(vpc)
+
+
+def _vpc_lines(vpc: Mapping[str, Any]) -> Iterator[str]:
+    for key, part in vpc.items():
+        if key == "enis":
+            yield "    enis:\n"
+            for name, eni in part.items():
+                yield f"      {_key(name)}: {json.dumps(eni)}\n"
+        else:
+            yield textwrap.indent(yaml.safe_dump({key: part}, sort_keys=False), "    ")
+
+
+def _key(name: str) -> str:
+    """Quoted where a reader could take it for anything but text, by YAML 1.1 or 1.2."""
+    return name if PLAIN.fullmatch(name) else json.dumps(name)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

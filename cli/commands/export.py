@@ -38,6 +38,6 @@ def export(file: str) -> None:
 def _text(document: dict[str, object]) -> str:
     if output.wants_json():
         return json.dumps(document, indent=2) + "\n"
-    import yaml
+    from cipu_xdp.loader import topology_text
 
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return topology_text.dumps(document)
