@@ -18,8 +18,8 @@ from bench.bare import pinned
 from bench.limits_isolation import CPU, SIZES, Scene, echo, neighbours, scenes, serve
 from bench.rounds import Effort, Result, Samples, Table, middle, tell
 
-BLOCKS, SECONDS = 8, 1
-BARE, LIMITED, WITHIN = "bare host", "limited", "within its limit"
+BLOCKS, SECONDS = 5, 1
+BARE, LIMITED = "bare host", "limited"
 
 
 def measure(effort: Effort) -> Result:
@@ -33,7 +33,7 @@ def measure(effort: Effort) -> Result:
             tell(f"block {number + 1}")
             for size in SIZES:
                 bare = found[f"{size} bytes, {BARE}"]
-                for name in (LIMITED, WITHIN, BARE):
+                for name in (LIMITED, BARE):
                     samples = figures.setdefault(f"{size} bytes, {name}", {"p99 us": [], "x": []})
                     other, base = _turns(lab, found[f"{size} bytes, {name}"], bare, effort)
                     samples["p99 us"].append(other)
