@@ -282,8 +282,8 @@ def test_what_one_limit_refuses_costs_the_others_nothing(bench: Bench, hook: str
 
 
 def test_rate_and_packets_are_charged_together_or_not_at_all(bench: Bench) -> None:
-    begun = time.monotonic()
     out = limit(bench, "eni", "anna", "egress", rate="1kbit", burst="1mb", pps=1, burst_packets=2)
+    begun = time.monotonic()
     verdicts = [sends(bench, ANNA, BERT).verdict for _ in range(3)]
     assert verdicts == ["SENT", "SENT", "EGRESS_OVER_PPS"]
     spent = 10**6 - left(bench, out)["rate"]
