@@ -27,7 +27,7 @@ RATES = {"1mbit": 1e6, "10mbit": 1e7, "100mbit": 1e8, "1gbit": 1e9, "5gbit": 5e9
 SINK_PORT = 9
 # A queue may make up for so much of what it slept, and hold as much as that.
 TBF_BURST_S, LEAST_TBF_BURST, TBF_LATENCY_MS = 0.005, 16_000, 50
-READ_S = 0.001
+READ_S = 0.01
 # Of all devices on the way but the client's, so that a load may come in frames bigger than TCP's.
 MTU = 3600
 # How many classes the HTB queues of a host have, if more than one.
