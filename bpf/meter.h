@@ -378,11 +378,10 @@ inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool 
 {
 	const struct packet *p = (const struct packet *)scratch->packet;
 	struct load *load = (struct load *)scratch->load;
-	const struct path *path = may_wait ? path_of(way) : NULL;
 
 	load->now = clock_of(way);
 	weigh(load, p);
-	load->may_wait = path && path->flags & PATH_FLAG_PACED;
+	load->may_wait = may_wait && is_paced(way);
 	if (!enter_limits(load, PLACE_EGRESS, way->limit) ||
 	    !enter_limits(load, PLACE_INGRESS, way->target.limit))
 		return KERNEL_REFUSED;

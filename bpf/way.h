@@ -127,4 +127,14 @@ inline_always struct path *path_of(const struct way *way)
 	return way->remote ? paths.lookup(&index) : NULL;
 }
 
+/* Do packets to that host leave by a queue that paces? */
+inline_always bool is_paced(const struct way *way)
+{
+	const struct path *path = path_of(way);
+
+	return path && path->flags & PATH_FLAG_PACED;
+}
+
+_Static_assert(sizeof(((struct scratch *)0)->way) >= sizeof(struct way), "way");
+
 #endif

@@ -114,7 +114,7 @@ def test_every_state_of_every_history_comes_back(
 
 
 @given(models, models, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_model_may_follow_any_other_in_one_commit(
     tmp_path_factory: pytest.TempPathFactory, one: Model, other: Model, many: bool
 ) -> None:
