@@ -36,7 +36,7 @@ from lab import run
 from raw_frames import Wire
 from versions import by, other_version
 
-from bench.flood import flooding
+from bench.flood import CPU, flooding
 from bench.rounds import Table, tell
 from cipu_xdp.loader.lab_build import inside
 
@@ -55,6 +55,8 @@ table inet bench {{
 }}"""
 PORT = 7000
 QUIET_S = 60
+# Between two answers that are asked for: who asks all the time leaves no CPU to the upgrades.
+PAUSE_S = 0.002
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Talk:
                     self.lost.add(number)
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                 self.turns += 1
-                if stop.is_set():
+                if stop.wait(PAUSE_S):
                     return
 
 
@@ -161,19 +163,14 @@ def _measured(
     frame = wire.datagram(5000, PORT, bytes(FRAME_BYTES - 42))
     before, resent = _received(), _resent()
     talk.turns, talk.slowest_s, took = 0, 0.0, []
-    stop = threading.Event()
     with flooding(NAME, "t1", frame, pps * len(frame) * 8) as load:
-        talker = threading.Thread(target=talk.go_on, args=(stop,))
-        talker.start()
         began = time.monotonic()
-        with _last_in_line():
+        with _talking(talk), _beside_the_load():
             for step in plan:
                 at = time.monotonic()
                 step()
                 took.append(time.monotonic() - at)
         seconds = time.monotonic() - began
-        stop.set()
-        talker.join()
         load.stop()
         sent = load.sent
     return {
@@ -184,14 +181,26 @@ def _measured(
 
 
 @contextmanager
-def _last_in_line() -> Iterator[None]:
-    """This thread, and commands that it runs, take what the load leaves of the CPUs."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
+def _talking(talk: Talk) -> Iterator[None]:
+    stop = threading.Event()
+    talker = threading.Thread(target=talk.go_on, args=(stop,))
+    talker.start()
     try:
         yield
     finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
+        stop.set()
+        talker.join()
+
+
+@contextmanager
+def _beside_the_load() -> Iterator[None]:
+    """This thread, and commands that it runs, leave its CPU to the load."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before - {CPU})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _mac(namespace: str) -> str:
