@@ -13,6 +13,8 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 	ethtool iputils-ping ca-certificates
 DEV_PACKAGES := iperf3 sockperf nftables tcpdump vagrant vagrant-libvirt
+# What boots another kernel over this machine's files.
+KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -31,8 +33,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed lint format typecheck check bench bench-policy bench-upgrades \
-	bench-limits install install-service uninstall uninstall-service clean distclean packages packages-dev
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels lint format typecheck check bench bench-policy bench-upgrades \
+	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -81,6 +83,10 @@ test: setup-dev ## run every test (as root)
 test-killed: setup-dev ## kill commands at each of their calls, not only at some (as root; hours)
 	@$(SUDO) env KILLS=1000000 $(PYTEST) $(SHARED) -k killed tests/fabric
 
+# KERNELS="6.1" for one of them; PYTEST_WORDS="-k native" for some of the tests.
+test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 and 6.12, emulated (as root)
+	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest "$(PYTEST_WORDS)"
+
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit
 
@@ -108,6 +114,9 @@ bench-limits: setup-dev ## measure rates, their cost, neighbours, beside TBF, HT
 
 bench-upgrades: setup-dev ## count what 100 upgrades under load lose (as root)
 	@$(SUDO) $(BIN)/python tests/bench/upgrades.py $(BENCH)
+
+bench-enis: setup-dev ## measure a VPC of a million remote ENIs, and commands beside it (as root)
+	@$(SUDO) $(BIN)/python tests/bench/many_enis.py $(BENCH)
 
 install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
 	@$(ours)
@@ -155,6 +164,9 @@ packages:
 
 packages-dev: packages
 	@$(call need,$(DEV_PACKAGES))
+
+packages-kernels: packages
+	@$(call need,$(KERNEL_PACKAGES))
 
 $(VENV)/.setup: pyproject.toml | packages
 	@$(PYTHON) -m venv --system-site-packages $(VENV)

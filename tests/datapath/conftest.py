@@ -8,11 +8,21 @@ import worlds
 from policy_play import WAYS, Play
 from run_packet import Bench
 
+# What goes by the clock, or takes minutes, has not time enough on an emulated CPU, which is some
+# 15 times slower.
+NOT_EMULATED = {
+    "test_hostile_tenants", "test_limit_marks", "test_limits", "test_meter_model",
+    "test_meter_pacing", "test_policy_property", "test_session_changes", "test_session_room",
+    "test_session_tables", "test_truncation",
+}  # fmt: skip
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/datapath/" in item.path.as_posix():
             item.add_marker(pytest.mark.root)
+            if item.path.stem not in NOT_EMULATED:
+                item.add_marker(pytest.mark.kernel)
 
 
 @pytest.fixture(scope="session")
