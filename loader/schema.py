@@ -18,7 +18,7 @@ from cipu_xdp.loader.relations import Relation, Row, lacking
 
 # "cipu" in the file's header: tells a store from any other SQLite file.
 APPLICATION_ID = 0x63697075
-SCHEMA = 5
+SCHEMA = 6
 
 # What schema 1 was. References are checked at the end of a transaction,
 # because a changed row is deleted and inserted again.
@@ -81,6 +81,7 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
     2: (*schema_limits.CREATE, "PRAGMA user_version = 3"),
     3: (*schema_enis.CREATE, "PRAGMA user_version = 4"),
     4: (*schema_enis.INDEXES_NAMED, "PRAGMA user_version = 5"),
+    5: (*schema_enis.ADDRESS_FIRST, "PRAGMA user_version = 6"),
 }
 CREATE = (*FIRST, *(statement for age in sorted(UPGRADES) for statement in UPGRADES[age]))
 

@@ -62,7 +62,9 @@ ENIS = Relation(
 )  # fmt: skip
 ADDRESSES = Relation(
     "eni_addresses", ("eni", "position", "vpc", "address"), 2,
-    (("eni_of_address", "CREATE UNIQUE INDEX eni_of_address ON eni_addresses (vpc, address)"),),
+    # Not the VPC first: SQLite would take it for a way to an ENI's addresses (WHERE eni = ? AND
+    # vpc = ?), which it looks for when an ENI goes, and go through all of the VPC.
+    (("address_of_eni", "CREATE UNIQUE INDEX address_of_eni ON eni_addresses (address, vpc)"),),
 )  # fmt: skip
 # What schema 5 made of schema 4: indexes with names of their own, so that they can be left out.
 # A table that others refer to is made anew with references unchecked (sqlite.org/lang_altertable).
@@ -88,8 +90,11 @@ INDEXES_NAMED = (
     "INSERT INTO new_addresses SELECT eni, position, vpc, address FROM eni_addresses",
     "DROP TABLE eni_addresses",
     "ALTER TABLE new_addresses RENAME TO eni_addresses",
-    *(sql for relation in (ENIS, ADDRESSES) for _, sql in relation.indexes),
+    *(sql for _, sql in ENIS.indexes),
+    "CREATE UNIQUE INDEX eni_of_address ON eni_addresses (vpc, address)",
 )
+# What schema 6 made of schema 5.
+ADDRESS_FIRST = ("DROP INDEX eni_of_address", *(sql for _, sql in ADDRESSES.indexes))
 GROUPS = Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2)
 GROUP_SUMS = Relation("group_sums", ("security_group", "members", "sum"), 1)
 VPC_SUMS = Relation("vpc_sums", ("vpc", "enis"), 1)

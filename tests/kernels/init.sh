@@ -39,7 +39,7 @@ ip link set lo up
 
 chroot . /usr/bin/env -i HOME=/root TERM=dumb \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /bin/sh /run/command < /dev/null
+    /bin/sh /run/command < dev/null
 echo $? > mnt/status
 sync
 poweroff -f

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """ENIs by what is asked of them: the same answers from a store, over a store and from nowhere."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from old_stores import make_store
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.model import Eni, Model
+from cipu_xdp.loader.records import frozen
 from cipu_xdp.loader.store import SqliteStore
 
 VPCS, GROUPS = ("red", "blue"), ("web", "db")
@@ -178,8 +181,8 @@ def forms(store: SqliteStore) -> set[tuple[str, str]]:
     return {(name, " ".join(sql.split())) for name, sql in names}
 
 
-@pytest.mark.parametrize("version", [3, 4])
-def test_a_store_of_schema_3_or_4_is_taken_over_as_it_was(tmp_path: Path, version: int) -> None:
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_a_store_of_an_older_schema_is_taken_over_as_it_was(tmp_path: Path, version: int) -> None:
     model = verbs.create_group(beginning(), "web", "red")
     model = verbs.create_group(model, "db", "red")
     for n, groups in enumerate((["web"], ["web", "db"], [])):
@@ -200,3 +203,33 @@ def test_a_store_of_schema_3_or_4_is_taken_over_as_it_was(tmp_path: Path, versio
     with closing(SqliteStore(tmp_path / "new.db")) as new:
         assert forms(store) == forms(new)
     store.close()
+
+
+def test_to_write_one_eni_takes_as_much_however_many_there_are(tmp_path: Path) -> None:
+    taken = []
+    for number in (10, 2000):
+        enis = [
+            Eni(f"e{n}", n, "red", f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}",
+                (ip_address("10.1.0.0") + n,), host=ip_address("192.0.2.9"))
+            for n in range(1, number + 1)
+        ]  # fmt: skip
+        model = beginning()
+        model = replace(
+            model, enis=model.enis.having(*enis), hosts=frozen({ip_address("192.0.2.9"): 1})
+        )
+        with closing(SqliteStore(tmp_path / f"{number}.db")) as store:
+            store.commit(Model(), model)
+            without = replace(model, enis=model.enis.without("e5"))
+            for before, after in ((model, without), (without, model)):
+                taken.append(steps(store, before, after))
+    few, many = taken[:2], taken[2:]
+    assert [b < 1.5 * a + 2 for a, b in zip(few, many, strict=True)] == [True, True], taken
+
+
+def steps(store: SqliteStore, before: Model, after: Model) -> int:
+    """How many hundreds of its virtual machine's instructions a commit takes SQLite."""
+    count = itertools.count()
+    store._db.set_progress_handler(lambda: next(count) * 0, 100)
+    store.commit(before, after)
+    store._db.set_progress_handler(None, 0)
+    return next(count)
