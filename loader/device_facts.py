@@ -211,16 +211,20 @@ class Sight:
                 failed = (way[0], way[1].packed) in silent
                 yield Reach(host, uplinks, names.get(way[0], ""), str(way[1]), failed)
 
-    def tables(self, tables: Tables) -> TableFacts:
-        """Which tables do not hold what follows from the model."""
+    def tables(self, tables: Tables, *, thorough: bool) -> TableFacts:
+        """Which tables do not hold what follows from the model; big ones are read if asked for."""
         uses = tuple(capacity.uses(tables, self.model))
         gone = any(eni.dev and eni.dev not in self.links for eni in self.model.enis.local())
         if gone or self._returned(tables):
             # They name devices by numbers of before: the ENI's line says so.
             return TableFacts(self.place.instance, uses=uses)
-        wanted = rows.rows(self.model, self.links)
-        astray = tuple(name for name in WRITTEN if not tables.holds(name, wanted[name]))
-        return TableFacts(self.place.instance, astray, self.again, uses)
+        unread = () if thorough else tuple(capacity.big(self.model))
+        wanted = rows.rows(self.model, self.links, () if unread else None)
+        astray = tuple(
+            name for name in WRITTEN
+            if name not in unread and not tables.holds(name, wanted[name])
+        )  # fmt: skip
+        return TableFacts(self.place.instance, astray, self.again, uses, unread)
 
 
 def _or(otherwise: Value, action: Callable[[], Value]) -> Value:

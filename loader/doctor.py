@@ -35,28 +35,30 @@ from cipu_xdp.loader.tables import Tables
 Answer = dict[str, Any]
 Look = Callable[[], Iterable[Finding]]
 COMMAND = "cipu-xdp "
+THOROUGH = "cipu-xdp doctor --thorough"
 # Commands that act on the network namespace they are run in.
 NETWORK = ("ip ", "tc ", "ethtool ", "sysctl ", "ping ")
 
 
-def doctor(instance: Instance, iface: str | None) -> list[Answer]:
+def doctor(instance: Instance, iface: str | None, *, thorough: bool = False) -> list[Answer]:
     """Look at the host, and at one device or (None) at all that is attached here.
 
     Args:
         instance: entered, if it is attached.
+        thorough: read a big store to its last page, and compare tables that are big, too.
 
     Returns:
         One object a line; the keys are a contract.
     """
     place = instance.place
-    model, said = _stored(place)
+    model, said = _stored(place, thorough=thorough)
     with uncollected(), SeenDevices() as devices:
         sight = Sight(place, model or Model(), _record(place), devices)
         found = [*_host(sight), *said]
         for name in sight.uplinks() if iface is None else [iface]:
             found += _found("device", partial(_uplink, sight, name), name)
         if iface is None and _is_attached(sight):
-            found += _attached(sight) if model else [_unread(sight)]
+            found += _attached(sight, thorough=thorough) if model else [_unread(sight)]
     address = _Address(instance)
     return [address.on(one).as_dict() for one in found]
 
@@ -109,13 +111,13 @@ def _instances(sight: Sight) -> Iterator[Finding]:
         yield ok("instance", name, "nothing is attached")
 
 
-def _stored(place: Place) -> tuple[Model | None, list[Finding]]:
+def _stored(place: Place, *, thorough: bool) -> tuple[Model | None, list[Finding]]:
     """What the store says (None: it cannot be read), and what is to be said of it."""
     name = str(place.store)
     if not place.store.exists():
         return Model(), [ok("store", name, "not made yet")]
     try:
-        model = store_check.examined(place.store)
+        model = store_check.examined(place.store, thorough=thorough)
     except BadInput as error:
         moved = {
             path: path.name.replace("store", "damaged") for path in host_facts.store_files(place)
@@ -123,6 +125,8 @@ def _stored(place: Place) -> tuple[Model | None, list[Finding]]:
         mend = " && ".join(f"mv {path} {path.with_name(new)}" for path, new in moved.items())
         return None, [wrong("store", name, error.why, mend)]
     told = "whole" if model else "an older version's, taken over by the next change"
+    if model and not thorough and store_check.is_big(place.store):
+        told = f"it opens; it is big: {THOROUGH} reads all of it"
     return model, [ok("store", name, told)]
 
 
@@ -151,13 +155,13 @@ def _uplink(sight: Sight, name: str) -> Iterator[Finding]:
         yield from check(facts)
 
 
-def _attached(sight: Sight) -> Iterator[Finding]:
+def _attached(sight: Sight, *, thorough: bool) -> Iterator[Finding]:
     name = sight.place.instance
     with _opened(sight.place) as tables:
         yield from _found("ENI", lambda: _enis(sight, tables), name)
         yield from _found("host", lambda: _hosts(sight), name)
         if tables is not None:
-            yield from _found("tables", lambda: _tables(sight, tables), name)
+            yield from _found("tables", lambda: _tables(sight, tables, thorough=thorough), name)
 
 
 @contextmanager
@@ -187,9 +191,14 @@ def _hosts(sight: Sight) -> Iterator[Finding]:
     return doctor_instance.summary("host", sight.place.instance, found, told)
 
 
-def _tables(sight: Sight, tables: Tables) -> Iterator[Finding]:
-    found = list(doctor_instance.tables(sight.tables(tables)))
-    return doctor_instance.summary("tables", sight.place.instance, found, "as the store says")
+def _tables(sight: Sight, tables: Tables, *, thorough: bool) -> Iterator[Finding]:
+    facts = sight.tables(tables, thorough=thorough)
+    told = "as the store says"
+    if facts.unread:
+        told += f", but for big ones that only {THOROUGH} reads: {', '.join(facts.unread)}"
+    return doctor_instance.summary(
+        "tables", sight.place.instance, list(doctor_instance.tables(facts)), told
+    )
 
 
 class _Address:

@@ -188,9 +188,10 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """The tables that are not in line with the model, and how full all are."""
+    """The tables that are not in line with the model, those not looked at, how full all are."""
 
     instance: str
     astray: tuple[str, ...] = ()
     again: str = ""
     uses: tuple[Use, ...] = ()
+    unread: tuple[str, ...] = ()

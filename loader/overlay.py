@@ -192,8 +192,11 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
 
         return status.status(self._instance.place, self._instance.model())
 
-    def doctor(self, iface: str | None = None) -> list[Answer]:
+    def doctor(self, iface: str | None = None, *, thorough: bool = False) -> list[Answer]:
         """What is wrong with this host and a device, or (None) all that is attached.
+
+        Args:
+            thorough: read a big store and big tables whole: seconds for a million ENIs.
 
         Returns:
             One object a line, of the keys check, subject, state ("ok", "warning" or
@@ -201,4 +204,4 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs):
         """
         from cipu_xdp.loader import doctor
 
-        return doctor.doctor(self._instance, iface)
+        return doctor.doctor(self._instance, iface, thorough=thorough)

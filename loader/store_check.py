@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store looked at to its last page, and nothing written: not even what SQLite leaves.
+"""A store looked at, if need be to its last page; nothing is written, not even what SQLite leaves.
 
 `store` opens it for work, which makes it, takes over older ones and keeps files
 beside it.
@@ -15,11 +15,22 @@ from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.schema import APPLICATION_ID, READ_WHOLE, SCHEMA, UPGRADES, model_of
 from cipu_xdp.loader.stored_enis import StoredEnis
 
+# Of a file that is bigger not every page is looked at unasked: it takes seconds.
+MOST_BYTES = 16 << 20
 
-def examined(path: Path) -> Model | None:
+
+def is_big(path: Path) -> bool:
+    """Whether only a thorough look is one at every page."""
+    return path.stat().st_size > MOST_BYTES
+
+
+def examined(path: Path, *, thorough: bool = False) -> Model | None:
     """The state in it, of which ENIs are read where they are asked for.
 
     None if it is an older version's, which the next change takes over.
+
+    Args:
+        thorough: look at every page and reference, also of a file that is big.
 
     Raises:
         BadInput: it is damaged, newer than this version, or not a store.
@@ -30,7 +41,8 @@ def examined(path: Path) -> Model | None:
         with ExitStack() as failed:
             failed.callback(file.close)
             file.execute("BEGIN")
-            said = [line for (line,) in file.execute("PRAGMA quick_check")]
+            whole = thorough or not is_big(path)
+            said = [line for (line,) in file.execute("PRAGMA quick_check")] if whole else ["ok"]
             if said != ["ok"]:
                 raise BadInput(tried, f"it is damaged ({said[0]})", "Put a copy back.")
             (application,) = file.execute("PRAGMA application_id").fetchone()
@@ -39,11 +51,11 @@ def examined(path: Path) -> Model | None:
                 raise BadInput(tried, "it is another program's, or a newer version's", "Move it.")
             if version in UPGRADES:
                 return None
-            if lost := file.execute("PRAGMA foreign_key_check").fetchone():
+            if whole and (lost := file.execute("PRAGMA foreign_key_check").fetchone()):
                 why = f"it is damaged: a row of {lost[0]} names what is not there"
                 raise BadInput(tried, why, "Put a copy back.")
-            whole = {each.name: file.execute(each.select).fetchall() for each in READ_WHOLE}
-            model = model_of(whole, Enis(source=StoredEnis(file, nullcontext)))
+            rows = {each.name: file.execute(each.select).fetchall() for each in READ_WHOLE}
+            model = model_of(rows, Enis(source=StoredEnis(file, nullcontext)))
             failed.pop_all()
             return model
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:

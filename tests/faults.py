@@ -32,17 +32,17 @@ STORE = Place(NAME).store
 Line = dict[str, Any]
 
 
-def lines(iface: str | None = None) -> list[Line]:
+def lines(iface: str | None = None, *, thorough: bool = False) -> list[Line]:
     """What `doctor` says, but for what other tests leave on this machine at this moment."""
     with netns.entered(NAME), Overlay(NAME) as overlay:
-        found = overlay.doctor(iface)
+        found = overlay.doctor(iface, thorough=thorough)
     others = ("instance", "lab", "memory")
     return [one for one in found if one["check"] not in others or OURS in one["subject"]]
 
 
-def complaints(iface: str | None = None) -> list[Line]:
+def complaints(iface: str | None = None, *, thorough: bool = False) -> list[Line]:
     """The lines that are not ok."""
-    return [one for one in lines(iface) if one["state"] != "ok"]
+    return [one for one in lines(iface, thorough=thorough) if one["state"] != "ok"]
 
 
 def mend(line: Line, **words: str) -> None:
@@ -121,11 +121,11 @@ def record_damaged() -> None:
     Place(NAME).record_file.write_text("{")
 
 
-def row_gone() -> None:
+def row_gone(table: str = "vpcs") -> None:
     place = Place(NAME).pins
     assert place
     tables = Tables.open(place)
-    tables["vpcs"].remove(next(tables["vpcs"].walk()))
+    tables[table].remove(next(tables[table].walk()))
     tables.close()
 
 

@@ -23,9 +23,17 @@ COLUMNS = (
 )
 
 
-@click.command(epilog=examples("cipu-xdp doctor", "cipu-xdp doctor eth0", "cipu-xdp doctor --json"))
+@click.command(
+    epilog=examples("cipu-xdp doctor", "cipu-xdp doctor eth0", "cipu-xdp doctor --thorough --json")
+)
 @click.argument("iface", type=IFACE, required=False)
-def doctor(iface: str | None) -> int:
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Read also a store of more than 16 MB whole, and compare tables of more than 65536 "
+    "entries: seconds for a million ENIs.",
+)
+def doctor(iface: str | None, thorough: bool) -> int:
     """Look for what is wrong, and say what mends it; nothing is changed.
 
     Without IFACE: this host, and all that is attached in this network
@@ -36,6 +44,6 @@ def doctor(iface: str | None) -> int:
     in. The exit code is 0 if no line is wrong, and 6 if one is.
     """
     with overlay() as net:
-        lines = net.doctor(iface)
+        lines = net.doctor(iface, thorough=thorough)
     output.show_rows(lines, COLUMNS, none="nothing was looked at")
     return KernelRefused.exit_code if any(line["state"] == WRONG for line in lines) else 0

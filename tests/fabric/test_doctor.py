@@ -35,7 +35,7 @@ from faults import (
 )
 from lab import run, wait_for
 
-from cipu_xdp.loader import doctor_probes, host_facts, netns
+from cipu_xdp.loader import capacity, doctor_probes, host_facts, netns
 from cipu_xdp.loader.pins import Place
 
 pytestmark = pytest.mark.root
@@ -110,6 +110,21 @@ def test_one_attach_puts_back_what_was_taken(host: Machine) -> None:
     assert "vpcs" in second["found"]
     mend(first)
     assert complaints() == []
+
+
+def test_tables_that_are_big_are_compared_if_that_is_asked_for(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "MOST_READ", 0)
+    row_gone("addresses")
+    assert complaints() == []
+    (said,) = [one for one in lines() if one["check"] == "tables"]
+    assert "doctor --thorough reads: addresses, members" in said["found"]
+    (line,) = complaints(thorough=True)
+    assert (line["check"], line["state"]) == ("tables", "wrong")
+    assert line["found"].startswith("addresses ")
+    mend(line)
+    assert complaints(thorough=True) == []
 
 
 def wrong() -> set[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from models import peopled
 
+from cipu_xdp.loader import store_check
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Model
 from cipu_xdp.loader.schema import SCHEMA
@@ -55,6 +56,17 @@ def test_damage_is_named(path: Path, start: int) -> None:
     path.write_bytes(contents[:start] + b"\xaa" * 4096 + contents[start + 4096 :])
     with pytest.raises(BadInput, match="damaged"):
         examined(path)
+
+
+def test_a_big_store_is_read_to_its_last_page_if_that_is_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_check, "MOST_BYTES", 0)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE enis SET host = '192.0.2.99' WHERE host IS NOT NULL")
+    assert examined(path)
+    with pytest.raises(BadInput, match="names what is not there"):
+        examined(path, thorough=True)
 
 
 def test_half_a_store_is_damaged(path: Path) -> None:

@@ -11,12 +11,15 @@ from fake_overlay import DOCTOR, FakeOverlay, Run
 from cipu_xdp.loader.errors import KernelRefused
 
 
-@pytest.mark.parametrize(("line", "iface"), [("doctor", None), ("doctor eth0", "eth0")])
+@pytest.mark.parametrize(
+    ("line", "iface"),
+    [("doctor", None), ("doctor eth0", "eth0"), ("doctor --thorough", None)],
+)
 def test_it_asks_of_all_or_of_one_device(
     run: Run, fake: FakeOverlay, line: str, iface: str | None
 ) -> None:
     run(line)
-    assert fake.calls == [("doctor", (iface,), {})]
+    assert fake.calls == [("doctor", (iface,), {"thorough": "--thorough" in line})]
 
 
 def test_a_person_reads_a_line_each(run: Run) -> None:
