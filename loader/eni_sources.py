@@ -19,6 +19,9 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Eni]:
         """Every one."""
 
+    def expect(self, number: int) -> None:
+        """So many will be asked for by name."""
+
     def get(self, name: str) -> Eni | None:
         """The one of that name."""
 
@@ -76,6 +79,9 @@ class Nothing:
 
     def __iter__(self) -> Iterator[Eni]:
         return iter(())
+
+    def expect(self, _number: int) -> None:
+        return None
 
     def get(self, _name: str) -> Eni | None:
         return None

@@ -155,6 +155,10 @@ class Enis(Mapping[str, "Eni"]):
 
     # Questions
 
+    def expect(self, number: int) -> None:
+        """So many will be asked for by name: it may be quicker to read all at once."""
+        self.source.expect(number)
+
     def __getitem__(self, name: str) -> Eni:
         found = self._found(name)
         if found is None:

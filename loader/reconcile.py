@@ -84,6 +84,7 @@ class Wanted:
         self._vteps = {uplink.vtep for uplink in model.uplinks.values()}
         self._places: dict[str, Address | None] = {}
         self._next = model.enis.next_number()
+        model.enis.expect(sum(len(vpc.enis) for vpc in topology.vpcs.values()))
         self.vpcs = {vpc.name: Vpc(vpc.name, vpc.vni) for vpc in topology.vpcs.values()}
         self.subnets: dict[SubnetKey, Subnet] = {}
         self.routes: dict[RouteKey, Route] = {}

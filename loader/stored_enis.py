@@ -15,6 +15,8 @@ from cipu_xdp.loader import schema_enis
 from cipu_xdp.loader.records import Address, Eni, Network
 from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUP_SUMS, GROUPS, VPC_SUMS, WORD
 
+# To read one that is asked for takes as long as so many of all, one after the other.
+ASKED_COSTS = 4
 Explaining = Callable[[], AbstractContextManager[None]]
 
 
@@ -24,6 +26,7 @@ class StoredEnis:
     def __init__(self, db: sqlite3.Connection, explaining: Explaining) -> None:
         self._db, self._explaining = db, explaining
         self._known: dict[str, Eni | None] = {}
+        self._all_known = False
         weakref.finalize(self, db.close)
         self._enis, self._addresses, self._grouped = self._all("SELECT * FROM counts")[0]
         self._groups = {name: (count, sum_) for name, count, sum_ in self._all(GROUP_SUMS.select)}
@@ -40,11 +43,17 @@ class StoredEnis:
         with self._explaining():
             yield from schema_enis.joined(*rows)
 
+    def expect(self, number: int) -> None:
+        """Read all now, if so many will be asked for by name that it is quicker."""
+        if not self._all_known and ASKED_COSTS * number > len(self):
+            self._known = {eni.name: eni for eni in self}
+            self._all_known = True
+
     def get(self, name: str) -> Eni | None:
         """The one of that name."""
-        if name not in self._known:
+        if name not in self._known and not self._all_known:
             self._known[name] = self._read(name)
-        return self._known[name]
+        return self._known.get(name)
 
     def _read(self, name: str) -> Eni | None:
         found = self._all(ENIS.select_one, name)

@@ -153,13 +153,14 @@ def keep_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     store.close()
 
 
-@given(first=edits, second=edits, third=edits)
+@given(first=edits, second=edits, third=edits, expected_number=st.integers(0, 9))
 def test_what_is_asked_is_answered_as_by_looking_at_all(
-    keep: Callable[[Enis], Enis], first: Any, second: Any, third: Any
+    keep: Callable[[Enis], Enis], first: Any, second: Any, third: Any, expected_number: int
 ) -> None:
     plain: dict[str, Eni] = {}
     made = edited(Enis(), plain, first)
     for enis in (made, keep(made)):
+        enis.expect(expected_number)
         assert answers(enis) == expected(plain)
         assert_found(enis, plain)
     stored, here = keep(made), dict(plain)
@@ -172,6 +173,19 @@ def test_what_is_asked_is_answered_as_by_looking_at_all(
     }
     assert answers(keep(over)) == expected(here)
     assert answers(stored) == expected(plain), "what was loaded before stays as it was"
+
+
+@pytest.mark.parametrize(("number", "statements"), [(1, 3 * 8 + 1), (8, 3)])
+def test_who_says_that_he_asks_for_most_has_all_read_at_once(
+    keep: Callable[[Enis], Enis], number: int, statements: int
+) -> None:
+    enis = keep(Enis(make_eni(n, 0) for n in range(8)))
+    said: list[str] = []
+    enis.source._db.set_trace_callback(said.append)  # type: ignore[attr-defined]
+    enis.expect(number)
+    assert [enis[name].name for name in NAMES] == list(NAMES)
+    assert enis.get("nobody") is None
+    assert len(said) == statements, said
 
 
 def forms(store: SqliteStore) -> set[tuple[str, str]]:
