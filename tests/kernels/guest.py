@@ -13,17 +13,27 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from lab import wait_for
 
 from kernels.packages import Kernel
 
-INIT = Path(__file__).with_name("init.sh")
+INIT, SERVE = (Path(__file__).with_name(name) for name in ("init.sh", "serve.sh"))
 BUSYBOX = Path("/bin/busybox")
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_net")
 # Of two NICs that are the ends of one wire.
 MACS = ("02:00:00:00:fe:01", "02:00:00:00:fe:02")
+WIRE = [
+    word
+    for number, mac in enumerate(MACS)
+    for word in ("-netdev", f"hubport,id=end{number},hubid=0",
+                 "-device", f"virtio-net-pci,netdev=end{number},mac={mac}")
+]  # fmt: skip
+COMMAND_S = 120.0
 PLACES = ("bin", "modules", "proc", "sys", "dev", "machine", "changes", "root")
 
 
@@ -34,7 +44,7 @@ class Hung(Exception):
 def run(
     kernel: Kernel, command: str, results: Path, *, silence_s: float, memory_mb: int = 3072
 ) -> int:
-    """Boot the kernel, run a shell command as root, return its exit status.
+    """Boot the kernel with two NICs on one wire, run a shell command, return its exit status.
 
     Args:
         results: a directory that the guest has as /mnt, and may write to; what it says
@@ -44,33 +54,80 @@ def run(
     Raises:
         Hung: it said nothing for longer, or ended without having run the command.
     """
-    with tempfile.TemporaryDirectory() as place:
-        archive = _initramfs(kernel, command, Path(place))
-        with (
-            (results / "console.log").open("w") as log,
-            _booted(_line(kernel, archive, results, memory_mb)) as machine,
-        ):
-            for line in _said(machine, silence_s):
-                log.write(line)
-                log.flush()
-                print(f"  {kernel.release}: {line}", end="", flush=True)
+    with (
+        (results / "console.log").open("w") as log,
+        _booted(kernel, command, results, memory_mb, WIRE) as machine,
+    ):
+        for line in _said(machine, silence_s):
+            log.write(line)
+            log.flush()
+            print(f"  {kernel.release}: {line}", end="", flush=True)
     status = results / "status"
     if not status.exists():
         raise Hung(f"the guest ended without having run its command: see {results}/console.log")
     return int(status.read_text())
 
 
+class Guest:
+    """A guest that runs what it is told, until the block that it was started in ends."""
+
+    def __init__(self, results: Path, machine: subprocess.Popen[str]) -> None:
+        self._results, self._machine, self._number = results, machine, 0
+
+    def do(self, command: str, *, check: bool = True) -> str:
+        """Run a shell command in the guest; returns what it said, fails with it."""
+        self._number += 1
+        place = self._results / str(self._number)
+        draft = place.with_suffix(".draft")
+        draft.write_text(command)
+        draft.rename(place.with_suffix(".sh"))
+        status = place.with_suffix(".status")
+        wait_for(lambda: status.exists() or self._machine.poll() is not None, command, COMMAND_S)
+        assert status.exists(), f"the guest ended: see {self._results}/console.log"
+        said = place.with_suffix(".said").read_text()
+        assert not check or status.read_text().strip() == "0", f"{command}: {said}"
+        return said
+
+
 @contextmanager
-def _booted(line: list[str]) -> Iterator[subprocess.Popen[str]]:
-    machine = subprocess.Popen(
-        line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace",
-    )  # fmt: skip
-    try:
-        yield machine
-    finally:
-        machine.kill()
-        machine.wait()
+def started(
+    kernel: Kernel, results: Path, nics: Sequence[str], netns: str, *, memory_mb: int = 512
+) -> Iterator[Guest]:
+    """Boot the kernel in a network namespace of the host, with NICs as QEMU is told of them."""
+    within = ["nsenter", f"--net=/run/netns/{netns}"]
+    command = SERVE.read_text()
+    with (
+        (results / "console.log").open("w") as log,
+        _booted(kernel, command, results, memory_mb, nics, within, log) as machine,
+    ):
+        yield Guest(results, machine)
+
+
+@contextmanager
+def _booted(
+    kernel: Kernel,
+    command: str,
+    results: Path,
+    memory_mb: int,
+    nics: Sequence[str],
+    within: Sequence[str] = (),
+    out: IO[str] | int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[str]]:
+    with tempfile.TemporaryDirectory() as place:
+        archive = _initramfs(kernel, command, Path(place))
+        machine = subprocess.Popen(
+            [*within, *_line(kernel, archive, results, memory_mb), *nics],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        try:
+            yield machine
+        finally:
+            machine.kill()
+            machine.wait()
 
 
 def _said(machine: subprocess.Popen[str], silence_s: float) -> Iterator[str]:
@@ -137,9 +194,6 @@ def _line(kernel: Kernel, archive: Path, results: Path, memory_mb: int) -> list[
     line += ["-append", "console=ttyS0 panic=-1 quiet mitigations=off"]
     line += _share("machine", Path("/"), "readonly=on,multidevs=remap")
     line += _share("results", results, "multidevs=remap")
-    for number, mac in enumerate(MACS):
-        line += ["-netdev", f"hubport,id=end{number},hubid=0"]
-        line += ["-device", f"virtio-net-pci,netdev=end{number},mac={mac}"]
     return line
 
 
