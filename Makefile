@@ -33,7 +33,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels lint format typecheck check bench bench-policy bench-upgrades \
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-tenants lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
@@ -86,6 +86,9 @@ test-killed: setup-dev ## kill commands at each of their calls, not only at some
 # KERNELS="6.1" for one of them; PYTEST_WORDS="-k native" for some of the tests.
 test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 and 6.12, emulated (as root)
 	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest "$(PYTEST_WORDS)"
+
+test-tenants: setup-dev packages-kernels ## run tests with an emulated virtual machine as a tenant (as root)
+	@$(SUDO) $(PYTEST) tests/tenants
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit

@@ -80,11 +80,24 @@ def booted(lab: Built, place: Path, offloads: str) -> Iterator[Guest]:
         yield guest
 
 
+# Before the others, for which a machine has the tap.
+def test_a_machine_that_is_booted_again_goes_on_as_before(lab: Built, tmp_path: Path) -> None:
+    for turn in ("first", "second"):
+        place = tmp_path / turn
+        place.mkdir()
+        with booted(lab, place, "all") as guest:
+            assert answered(guest.do(f"ping -n -c 3 -i 0.2 -W 5 {FAR[0]}")) == 3
+            assert answered(ping(lab.netns("far"), VM[1], count=3)) == 3
+    with lab.overlay("alpha") as overlay:
+        assert overlay.status()["enis"]["gone"] == []
+
+
 @BOTH
 def test_ping_of_every_size_is_answered_both_ways(lab: Built, vm: Tenant, index: int) -> None:
     for size in (56, 1400, 4000):
         assert answered(ping(lab.netns("far"), VM[index], count=3, size=size)) == 3, size
-        for address in (FAR[index], GATEWAYS[index]):
+        # The gateway answers what comes in one piece.
+        for address in (FAR[index], GATEWAYS[index])[: 2 if size < 1500 else 1]:
             said = vm.guest.do(f"ping -n -c 3 -i 0.2 -W 5 -s {size} {address}", check=False)
             assert answered(said) == 3, said
 
@@ -122,14 +135,3 @@ def test_the_machine_goes_on_while_the_programs_are_replaced(lab: Built, vm: Ten
     assert found, said
     assert int(found[1]) - int(found[2]) <= 1, said  # the last one may be on its way
     assert int(found[2]) > 10, said
-
-
-def test_a_machine_that_is_booted_again_goes_on_as_before(lab: Built, tmp_path: Path) -> None:
-    for turn in ("first", "second"):
-        place = tmp_path / turn
-        place.mkdir()
-        with booted(lab, place, "all") as guest:
-            assert answered(guest.do(f"ping -n -c 3 -i 0.2 -W 5 {FAR[0]}")) == 3
-            assert answered(ping(lab.netns("far"), VM[1], count=3)) == 3
-    with lab.overlay("alpha") as overlay:
-        assert overlay.status()["enis"]["gone"] == []
