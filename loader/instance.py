@@ -114,11 +114,16 @@ class Instance:
                 "its attach was interrupted, and has been taken back now",
                 "Attach the interface again: cipu-xdp attach IFACE.",
             )
-        uplinks = set(attachment.record.uplinks) | set(model.uplinks)
-        attachment.write(model)
-        attachment.restore_tenants(model, intents - uplinks)
         # A half attached uplink needs its programs compiled: `attach` does that.
-        store.commit(model, model, settle=intents - uplinks)
+        uplinks = set(attachment.record.uplinks) | set(model.uplinks)
+        _put_right(store, attachment, model, intents - uplinks)
+
+    def bring_in_line(self) -> None:
+        """Rows, and hooks of devices that came back, where all uplinks are attached."""
+        with self.changing() as (store, attachment):
+            model = store.load()
+            _put_right(store, attachment, model, set())
+            attachment.note_written(attachment.state(model, store.revision()))
 
     def tried(self, verb: Verb) -> Model:
         """What a change would make of the model; it is checked, and not made. Waits for nobody."""
@@ -158,6 +163,19 @@ class Instance:
                 store.commit(before, after, settle=intents)
             attachment.note_written(attachment.state(after, store.revision()))
             return after
+
+
+def _put_right(store: SqliteStore, attachment: "Attachment", model: Model, devs: set[str]) -> None:
+    """Have all rows, and the hooks of these devices and of those that came back, as the model says.
+
+    Which came back is told by rows that are not there: it is asked, and kept, before they are.
+    """
+    devs = devs | attachment.unhooked(model)
+    for dev in devs:
+        store.intend(dev)
+    attachment.write(model)
+    attachment.restore_tenants(model, devs)
+    store.commit(model, model, settle=devs)
 
 
 def _checked(

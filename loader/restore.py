@@ -31,7 +31,7 @@ def restore(instance: Instance, progress: Callable[[str], None]) -> Answer:
         else:
             answers.append({"iface": iface} | _restored(instance, uplink, progress))
     if in_place:
-        _bring_in_line(instance)
+        instance.bring_in_line()
     return {"instance": instance.place.instance, "uplinks": answers}
 
 
@@ -55,12 +55,3 @@ def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None
             error.hint = f"{other} has its address {uplink.vtep}: cipu-xdp attach {other}."
         return {"state": "failed", "error": error.as_dict()}
     return {"state": "restored", "error": None}
-
-
-def _bring_in_line(instance: Instance) -> None:
-    """Rows, and hooks of devices that came back, where nothing had to be attached."""
-    with instance.changing() as (store, attachment):
-        model = store.load()
-        attachment.write(model)
-        attachment.restore_tenants(model, attachment.unhooked(model))
-        attachment.note_written(attachment.state(model, store.revision()))

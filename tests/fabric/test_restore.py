@@ -116,6 +116,21 @@ def test_what_is_in_place_stays_as_it_is(host: Machine) -> None:
     host.do("restore")
     assert host.do("status")["enis"]["gone"] == []
     assert hooks(host)["in_line"] == []
+    assert not host.is_bare("t2")
+    assert_works(host)
+
+
+def test_a_device_that_came_back_is_hooked_wherever_the_restore_was_killed(host: Machine) -> None:
+    renew(host, "t2")
+    calls_at = points(host.name, 12, "restore")
+    for calls in calls_at:
+        renew(host, "t2")
+        done = start(host.name, calls, "restore")
+        assert done.returncode in (0, SIGKILL), done.stderr
+        assert not host.ping("t3", "10.0.0.12")
+        host.do("limit", "set", "eni-t1", "egress", "--rate", "1gbit")
+        assert not host.is_bare("t2"), f"not hooked after {calls} calls"
+        assert_works(host)
 
 
 @pytest.mark.parametrize("lose", [lose_pins, lose_record, lose_both])
