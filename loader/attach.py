@@ -14,7 +14,7 @@ from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_row
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import REPLACE_HINT
-from cipu_xdp.loader.hooks import Hooks
+from cipu_xdp.loader.hooks import Hooks, is_on
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import Rows, Tables, checked_sizes
@@ -132,6 +132,20 @@ class Attachment:
         devs = {eni.dev for eni in model.enis.local() if eni.dev in self.links}
         return {dev for dev in devs if dev and abi.u32(self.links[dev].ifindex) not in known}
 
+    def bare(self, model: Model) -> set[str]:
+        """Devices of ENIs on which a hook is missing, as the kernel says."""
+        wanted = {eni.dev: eni.hook for eni in model.enis.local() if eni.dev in self.links}
+        return {dev for dev, hook in wanted.items() if dev and not self._is_hooked(dev, hook)}
+
+    def _is_hooked(self, dev: str, hook: str) -> bool:
+        link = self.links[dev]
+        if not self.hooks.tc_program(link.ifindex, "ingress"):
+            return False
+        return not self._takes_xdp(link, hook) or self.hooks.xdp_program(link.ifindex) != 0
+
+    def _takes_xdp(self, link: Link, hook: str) -> bool:
+        return hook == "xdp" and link.kind != links.TAP and self.hooks.has_program("tenant_xdp")
+
     def put_tenants(self, model: Model, devs: Iterable[str], undo: Undo) -> None:
         """Make the hooks of these devices what the model says: an ENI's, or none."""
         hook_of = {eni.dev: eni.hook for eni in model.enis.local() if eni.dev}
@@ -152,7 +166,7 @@ class Attachment:
     def _put_tenant(self, dev: str, link: Link, hook: str, undo: Undo) -> None:
         fd = undo.hold(self.hooks.open_program("tenant_ingress"))
         self.hooks.put_tc(link.ifindex, "ingress", fd, undo)
-        if hook != "xdp" or not self.hooks.has_program("tenant_xdp"):
+        if not self._takes_xdp(link, hook):
             self.hooks.drop_xdp(link.ifindex)
             return
         fd = undo.hold(self.hooks.open_program("tenant_xdp"))
@@ -287,10 +301,13 @@ class Attachment:
 
 
 def clear(place: Place, record: Record, devices: Devices) -> None:
-    """Take everything of an instance out of the kernel, in whatever state or layout it is."""
-    pins = place.pins
-    if pins is not None:
-        hooks = Hooks(place, pins / generations.DRAFT, record, devices)
-        for link in links.links().values():
-            hooks.drop_all(link.ifindex)
+    """Take everything of an instance out of the kernel, in whatever state or layout it is.
+
+    Also where its pins are gone: TC's programs are known by their names, and XDP's went with them.
+    """
+    found = [link.ifindex for link in links.links().values()]
+    if place.pins is not None or any(is_on(devices, each, place.instance) for each in found):
+        hooks = Hooks(place, place.make_pins() / generations.DRAFT, record, devices)
+        for ifindex in found:
+            hooks.drop_all(ifindex)
     place.clear()

@@ -18,6 +18,7 @@ from cipu_xdp.loader import (
     doctor_instance,
     doctor_offloads,
     doctor_probes,
+    hooks,
     host_facts,
     netns,
     pins,
@@ -107,7 +108,16 @@ def _instances(sight: Sight) -> Iterator[Finding]:
     name = sight.place.instance
     found = list(host_facts.instances(name, sight.uplinks()))
     yield from _all(doctor_host.instance, found)
-    if not any(one.here for one in found):
+    if any(one.here for one in found):
+        return
+    left = sorted(
+        dev for dev, link in sight.links.items() if hooks.is_on(sight.netlink, link.ifindex, name)
+    )
+    if left:
+        told = f"nothing is recorded of it, and its programs are on {', '.join(left)}"
+        verb = "restore" if sight.model.uplinks else "detach --all"
+        yield wrong("instance", name, told, f"{COMMAND}--instance {name} {verb}")
+    else:
         yield ok("instance", name, "nothing is attached")
 
 

@@ -193,6 +193,15 @@ class Hooks:
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
 
 
+def is_on(devices: Devices, ifindex: int, instance: str) -> bool:
+    """Is a TC program of an instance on a device, whether or not there is anything else of it?"""
+    return any(
+        found.of(instance, direction)
+        for direction, parent in DIRECTIONS.items()
+        for found in devices.filters(ifindex, parent)
+    )
+
+
 def has_program(pins: Path, name: str) -> bool:
     """Does the instance of these pins keep a program of tenants of that name?"""
     return any((one / "programs" / name).exists() for one in generations.known(pins)[-1:])

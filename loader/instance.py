@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import netns, pins, session_ends
 from cipu_xdp.loader.errors import BadInput, NotAttached
+from cipu_xdp.loader.links import TAP
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.store import SqliteStore
 from cipu_xdp.loader.undo import Undo
@@ -119,10 +120,10 @@ class Instance:
         _put_right(store, attachment, model, intents - uplinks)
 
     def bring_in_line(self) -> None:
-        """Rows, and hooks of devices that came back, where all uplinks are attached."""
+        """Rows, and hooks that ENIs' devices have not, where all uplinks are attached."""
         with self.changing() as (store, attachment):
             model = store.load()
-            _put_right(store, attachment, model, set())
+            _put_right(store, attachment, model, attachment.bare(model))
             attachment.note_written(attachment.state(model, store.revision()))
 
     def tried(self, verb: Verb) -> Model:
@@ -197,8 +198,18 @@ def _written(store: SqliteStore, attachment: "Attachment", model: Model) -> Mode
 
 
 def _check_devices(before: Model, after: Model, attachment: "Attachment") -> None:
-    """An ENI cannot be changed on a device that is gone."""
+    """An ENI cannot be changed on a device that is gone, nor have XDP on a tap.
+
+    A tap hands XDP a super-packet as one packet, whose segments no limit could count.
+    """
     for name, (_, eni) in after.enis.changes(before.enis).items():
+        link = attachment.links.get(eni.dev) if eni and eni.dev else None
+        if eni and eni.hook == "xdp" and link is not None and link.kind == TAP:
+            raise BadInput(
+                f"change ENI {name}",
+                f"its device {eni.dev} is a tap, which hands XDP super-packets as if they were one",
+                "Give it --hook tc.",
+            )
         if eni and eni.dev and eni.dev not in attachment.links:
             raise BadInput(
                 f"change ENI {name}",

@@ -35,12 +35,7 @@ def checked(topo: topology.Topology) -> topology.Underlay:
 
 
 def _check_vteps(topo: topology.Topology) -> None:
-    owners: dict[Address, str] = {}
-    for host in topo.hosts.values():
-        if host.vtep in owners:
-            raise parse.Unfit(f"hosts.{host.name}.vtep: it is the host {owners[host.vtep]}'s")
-        owners[host.vtep] = host.name
-    if len({vtep.version for vtep in owners}) > 1:
+    if len({host.vtep.version for host in topo.hosts.values()}) > 1:
         raise parse.Unfit("some VTEPs are IPv4 and some IPv6", "Use one family for all hosts.")
 
 

@@ -65,7 +65,8 @@ def _next(model: Model, limit: Limit) -> int:
 def _plain(limit: Limit) -> Iterator[bytes]:
     """The buckets that every packet is asked of: at the rate, at the ceiling, of packets."""
     burst, packets = limit_words.burst_bytes(limit), limit_words.burst_packets(limit)
-    mark, mark_packets = (burst // 2, packets // 2) if limit.ecn else (0, 0)
+    # Of one packet a half is none; then each is marked that takes the last.
+    mark, mark_packets = (burst // 2, max(1, packets // 2)) if limit.ecn else (0, 0)
     yield _bucket(_rate(limit), burst + limit_words.credit_bytes(limit), mark)
     yield _bucket(_ceil(limit), burst, mark)
     yield _bucket(_pps(limit), packets, mark_packets)

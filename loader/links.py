@@ -19,6 +19,8 @@ IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND = 1  # linux/rtnetlink.h
+# What the kernel calls a tap.
+TAP = "tun"
 # The queue that lets a packet leave when it is told to, and one of a queue for each of the device.
 FQ, MULTIQUEUE = "fq", "mq"
 # VXLAN's cost in bytes of underlay MTU: outer IP, UDP 8, VXLAN 8, inner Ethernet 14.

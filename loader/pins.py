@@ -120,10 +120,10 @@ class Place:
                 shutil.rmtree(root / self.instance)
             self.record_file.unlink(missing_ok=True)
             self.record_file.with_suffix(".new").unlink(missing_ok=True)
-            if root and not any(path.is_dir() for path in root.iterdir()):
+            if not instances() and not (root and any(path.is_dir() for path in root.iterdir())):
                 for path in RUN.glob("layout-*"):
                     path.unlink()
-                _unmount()
+                _unmount(mounted=root is not None)
 
 
 def instances() -> list[str]:
@@ -204,12 +204,13 @@ def _mount() -> Path:
     return root
 
 
-def _unmount() -> None:
+def _unmount(*, mounted: bool) -> None:
     def unmount() -> None:
-        _mount_call("umount2", str(BPFFS).encode(), 0)
-        BPFFS.rmdir()
-        with contextlib.suppress(OSError):
-            RUN.rmdir()
+        if mounted:
+            _mount_call("umount2", str(BPFFS).encode(), 0)
+        for place in (BPFFS, RUN):
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
     _above("unmount the bpffs at /run/cipu-xdp/bpf", unmount)
 

@@ -38,7 +38,11 @@ def steps(before: Model, after: Model) -> Iterator[Told]:
     for name in sorted(enis):
         was, will_be = enis[name]
         vpc = next(eni.vpc for eni in (will_be, was) if eni)
-        told = (None if eni is None else _eni(eni) for eni in (was, will_be))
+        moves = was and will_be and was.vpc != will_be.vpc
+        told = (
+            None if eni is None else ({"vpc": eni.vpc} if moves else {}) | _eni(eni)
+            for eni in (was, will_be)
+        )
         yield from _step(("eni", vpc, name), *told)
     for thing in (thing for thing in others if thing[0] in AFTER_ENIS):
         yield from _step(thing, old.get(thing), new.get(thing))

@@ -159,7 +159,8 @@ class Tables:
             raise BadInput(
                 f"fill the table {name}",
                 f"it is full: {needed} entries wanted, it holds {self[name].capacity}",
-                f"Give it more: cipu-xdp upgrade --table-size {name}={needed}.",
+                f"Give it more: --table-size {name}={needed}, of attach or, where it is attached,"
+                " of upgrade.",
             )
 
     def sync(self, wanted: Rows, within: Mapping[str, Set[bytes]] = NO_KEYS) -> None:

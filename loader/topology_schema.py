@@ -10,6 +10,8 @@ importing pydantic takes longer than most commands.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -218,7 +220,10 @@ def _check_references(made: topology.Topology) -> None:
     seen: dict[str, str] = {}
     # A million ENIs are behind a few hosts.
     known: set[str | None] = {None, *made.hosts}
+    _check_once(made, "hosts", "VTEP", [host.vtep for host in made.hosts.values()])
     for vpc in made.vpcs.values():
+        _check_once(made, f"vpcs.{vpc.name}.subnets", "CIDR", [one.cidr for one in vpc.subnets])
+        _check_once(made, f"vpcs.{vpc.name}.routes", "prefix", [one.prefix for one in vpc.routes])
         for eni in vpc.enis:
             if eni.name in seen:
                 places = [f"vpcs.{name}.enis.{eni.name}" for name in (vpc.name, seen[eni.name])]
@@ -231,6 +236,13 @@ def _check_references(made: topology.Topology) -> None:
         for number, route in enumerate(vpc.routes):
             if route.kind == "host" and route.target not in known:
                 _check_host(made, route.target, f"vpcs.{vpc.name}.routes.{number}.host")
+
+
+def _check_once(made: topology.Topology, place: str, what: str, values: Sequence[object]) -> None:
+    twice = [value for value, number in Counter(values).items() if number > 1]
+    if twice:
+        why = f"{place}: two have the {what} {twice[0]}"
+        raise BadInput(f"use {made.source}", why, "Give each one once.")
 
 
 def _check_host(made: topology.Topology, host: str | None, place: str) -> None:

@@ -15,6 +15,7 @@ from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.doctor_devices import own_addresses
 from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
+from cipu_xdp.loader.hooks import is_on
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.parse import trying, underlay_address
 from cipu_xdp.loader.records import Model, Uplink
@@ -82,8 +83,8 @@ def _put(
 
 
 def _clear(instance: Instance, devices: Devices) -> None:
-    record = instance.place.record()
-    if record is not None and record.netns == netns.identity():
+    record = instance.place.record() or pins.Record(netns.identity())
+    if record.netns == netns.identity():
         attach.clear(instance.place, record, devices)
     else:
         instance.place.clear()
@@ -174,8 +175,13 @@ def detach_all(instance: Instance) -> list[str]:
 
 
 def _used(instance: Instance) -> bool:
+    """Is there anything of it: a store, a record, pins, or programs that outlived all of these?"""
     place = instance.place
-    return place.directory.exists() or place.record_file.exists() or place.pins is not None
+    if place.directory.exists() or place.record_file.exists() or place.pins is not None:
+        return True
+    with Devices() as devices:
+        found = links.links().values()
+        return any(is_on(devices, link.ifindex, place.instance) for link in found)
 
 
 def _forget_uplinks(store: SqliteStore) -> list[str]:

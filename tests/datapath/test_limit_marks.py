@@ -26,6 +26,13 @@ def tos_of(packet: bytes, family: int) -> int:
     return int(header.tos if family == 4 else header.tc)
 
 
+def test_the_last_of_one_packet_is_marked(bench: Bench) -> None:
+    out = limit(bench, "eni", "anna", "egress", pps=1, burst_packets=1, ecn=True)
+    packet = between(ANNA, BERT, datagram(60), family=4, tos=DSCP | ECT0)
+    assert bench.tenant("v1", packet).verdict == "SENT"
+    assert counts(bench, out)["marked"] == 1
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("ecn", [NOT_ECT, ECT1, ECT0, CE])

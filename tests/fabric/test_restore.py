@@ -141,6 +141,39 @@ def test_nothing_is_left_of_what_was_lost_and_brought_back(host: Machine, lose: 
     host.assert_nothing_left()
 
 
+@pytest.mark.parametrize("lose", [lose_pins, lose_record, lose_both])
+def test_what_lost_its_pins_or_record_is_detached_all_the_same(host: Machine, lose: Any) -> None:
+    lose(host)
+    host.do("detach", "--all")
+    host.assert_nothing_left()
+
+
+def test_programs_that_outlived_all_else_are_told_and_detached(host: Machine) -> None:
+    lose_both(host)
+    state = Place(host.name).directory
+    kept = state.rename(state.with_name("cx-restore-kept"))
+    (line,) = [one for one in lines_of(host) if one["state"] == "wrong"]
+    assert "nothing is recorded of it, and its programs are on t1, t2, t3, up0" in line["found"]
+    assert line["mend"].endswith("detach --all")
+    host.do("detach", "--all")
+    host.assert_nothing_left()
+    shutil.rmtree(state, ignore_errors=True)
+    kept.rename(state)
+
+
+def lines_of(host: Machine) -> list[dict[str, Any]]:
+    """What doctor says; something is wrong."""
+    return json.loads(host.command("doctor").said)
+
+
+def test_hooks_that_another_took_off_enis_devices_come_back(host: Machine) -> None:
+    run("tc", "qdisc", "del", "dev", "t2", "clsact", netns=host.name)
+    assert not host.ping("t1", "10.0.0.12")
+    host.do("restore")
+    assert not host.is_bare("t2")
+    assert_works(host)
+
+
 def test_one_uplink_that_is_not_there_keeps_no_other_from_coming_back(host: Machine) -> None:
     run("ip", "link", "add", SECOND, "mtu", 1600, "type", "veth", "peer", "name", "eth1",
         "netns", f"{host.name}-out", netns=host.name)  # fmt: skip

@@ -10,6 +10,8 @@ from guest import Relay, open_tap
 from lab import Built, built, eni, hosts, namespaces, run
 from traffic import answered, iperf_servers, ping, tcp_bytes, udp_arrived
 
+from cipu_xdp.loader.errors import BadInput
+
 pytestmark = pytest.mark.root
 
 GUEST, MAC = "cx-tap-guest", "02:00:00:00:00:99"
@@ -43,6 +45,14 @@ def guest(lab: Built, request: pytest.FixtureRequest) -> Iterator[Relay]:
                 run("ip", "address", "add", f"{address}/{bits}", "dev", "eth0", netns=GUEST)
             with iperf_servers(GUEST):
                 yield relay
+
+
+def test_xdp_on_a_tap_is_refused_for_it_tells_no_segments(lab: Built) -> None:
+    # In TC mode there is nothing that XDP could redirect to either.
+    why = "is a tap|no uplink is attached with XDP"
+    with lab.overlay("alpha") as overlay, pytest.raises(BadInput, match=why) as refused:
+        overlay.eni_set("vm", hook="xdp")
+    assert "--hook tc" in refused.value.hint
 
 
 @BOTH

@@ -129,7 +129,7 @@ def test_a_plan_survives_being_written_down(name: str) -> None:
         ({"hosts": None, "vpcs": None}, "hosts is missing"),
         ({"underlay": {"prefix": "198.51.100.0/24"}}, "192.0.2.1 is not in 198.51.100.0/24"),
         ({"underlay": {}}, "underlay.prefix is missing"),
-        ({"hosts": {"alpha": {"vtep": "192.0.2.1"}, "bravo": {"vtep": "192.0.2.1"}}}, "alpha's"),
+        ({"hosts": {"alpha": {"vtep": "192.0.2.1"}, "bravo": {"vtep": "192.0.2.1"}}}, "two have"),
         ({"underlay": {"prefix": "192.0.2.0/24", "router": True}}, "the host alpha's"),
         ({"hosts": {"a": {"vtep": "192.0.2.1"}, "bravo": {"vtep": "192.0.2.2"}}}, "alpha"),
         ({"hosts": {"alpha": {"vtep": "192.0.2.1"}}}, "bravo"),

@@ -202,6 +202,12 @@ def test_a_plan_tells_what_changes_in_the_words_of_the_file() -> None:
         "was": {"host": "192.0.2.2"}, "will_be": {"host": "192.0.2.3"},
     }  # fmt: skip
 
+    (eni,) = (eni for eni in peopled().enis.values() if eni.name == "b")
+    elsewhere = replace(peopled(), enis=peopled().enis.having(replace(eni, vpc="blue")))
+    (step,) = plan.steps(peopled(), elsewhere)
+    assert (step["action"], step["vpc"]) == ("change", "blue")
+    assert (step["was"], step["will_be"]) == ({"vpc": "red"}, {"vpc": "blue"})
+
 
 def test_a_subnet_of_many_is_found_as_by_looking_at_each() -> None:
     model = beginning()
