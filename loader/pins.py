@@ -179,8 +179,14 @@ def _top() -> int:
 
 
 def _has_mount(pid: int) -> bool:
+    """Is it there for a process, and not hidden by what was mounted above it later?"""
+    try:
+        device = Path(f"/proc/{pid}/root{BPFFS}").stat().st_dev
+    except OSError:
+        return False
+    wanted = [f"{os.major(device)}:{os.minor(device)}", str(BPFFS)]
     lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-    return any(line.split()[4] == str(BPFFS) and " - bpf " in line for line in lines)
+    return any(line.split()[2:5:2] == wanted and " - bpf " in line for line in lines)
 
 
 def _mounted() -> Path | None:

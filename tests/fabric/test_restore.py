@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,3 +208,24 @@ def test_killed_anywhere_the_next_restore_brings_all_back(host: Machine) -> None
         assert not host.ping("t3", "10.0.0.12"), f"open after {calls} calls"
         host.do("restore")
         assert_works(host)
+
+
+HIDDEN = """
+mount -t tmpfs tmpfs /run
+mkdir -p /run/cipu-xdp/bpf
+mount -t bpf bpf /run/cipu-xdp/bpf
+mount -t tmpfs tmpfs /run
+{python} -c '
+from cipu_xdp.loader.pins import Place
+place = Place("cx-hidden")
+assert place.pins is None
+assert place.make_pins().is_dir()
+place.clear()
+'
+ls /run
+"""
+
+
+def test_a_bpffs_that_is_hidden_is_none(host: Machine) -> None:
+    alone = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc")
+    assert run(*alone, "sh", "-euc", HIDDEN.format(python=sys.executable)) == ""
