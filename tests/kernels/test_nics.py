@@ -42,6 +42,8 @@ def veths() -> None:
     near, far = HOSTS
     run("ip", "link", "add", "up0", "netns", near, "type", "veth", "peer", "name", "up0",
         "netns", far)  # fmt: skip
+    for host in HOSTS:
+        run("ethtool", "-K", "up0", "tx", "off", netns=host)
 
 
 def virtio_nics() -> None:
@@ -77,6 +79,8 @@ def make_tenant(host: str, number: int) -> None:
     run("ip", "link", "set", "t0", "mtu", 1500, "up", netns=host)
     run("ip", "link", "set", "eth0", "address", TENANT_MACS[number], "mtu", 1500, "up",
         netns=tenant)  # fmt: skip
+    # As XDP wants it of veths (README): what comes is whole, and what it redirects is taken.
+    run("ethtool", "-K", "eth0", "tx", "off", "gro", "on", netns=tenant)
     for address, length in zip(ADDRESSES[number], SUBNETS.values(), strict=True):
         more = ["nodad"] if ":" in address else []
         run("ip", "addr", "add", f"{address}/{length}", "dev", "eth0", *more, netns=tenant)
