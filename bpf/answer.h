@@ -61,9 +61,8 @@ inline_always bool answer_arp(struct __sk_buff *skb, struct packet *p, const str
 inline_always __u16 icmpv6_csum(struct ipv6hdr *ip, __u32 payload_bytes, __u32 written_bytes,
 				__u32 seed)
 {
-	return csum_fold((__u64)seed + bpf_csum_diff(NULL, 0, (void *)&ip->saddr,
-						     32 + written_bytes,
-						     net32(payload_bytes) + net32(IPPROTO_ICMPV6)));
+	return csum_fold((__u64)seed + csum_of(&ip->saddr, 32 + written_bytes,
+					       net32(payload_bytes) + net32(IPPROTO_ICMPV6)));
 }
 
 inline_always void write_reply_ipv6(struct ipv6hdr *ip, const __u8 *from, const __u8 *to,
@@ -188,11 +187,11 @@ inline_always void write_error_ipv4(void *at, struct packet *p, struct scratch *
 	ip->protocol = IPPROTO_ICMP;
 	__builtin_memcpy(&ip->saddr, gateway, 4);
 	__builtin_memcpy(&ip->daddr, p->source.address, 4);
-	ip->check = csum_fold((__u32)bpf_csum_diff(NULL, 0, (void *)ip, sizeof(*ip), 0));
+	ip->check = csum_fold(csum_of(ip, sizeof(*ip), 0));
 	icmp[0] = net32(kind == ERROR_EXPIRED ? 11 << 24 : 3 << 24 | 4 << 16);
 	icmp[1] = net32(kind == ERROR_EXPIRED ? 0 : mtu);
 	*((__u16 *)icmp + 1) = csum_fold((__u64)icmp[0] + icmp[1] +
-		(__u32)bpf_csum_diff(NULL, 0, (void *)scratch->quote, QUOTE_BYTES, 0));
+		csum_of(scratch->quote, QUOTE_BYTES, 0));
 }
 
 inline_always void write_error_ipv6(void *at, struct packet *p, struct scratch *scratch,
@@ -207,7 +206,7 @@ inline_always void write_error_ipv6(void *at, struct packet *p, struct scratch *
 	icmp[0] = net32(kind == ERROR_EXPIRED ? 3 << 24 : 2 << 24);
 	icmp[1] = net32(kind == ERROR_EXPIRED ? 0 : mtu);
 	*((__u16 *)icmp + 1) = icmpv6_csum(ip, ICMP_BYTES + quoted, ICMP_BYTES,
-		bpf_csum_diff(NULL, 0, (void *)scratch->quote, QUOTE_BYTES, 0));
+		csum_of(scratch->quote, QUOTE_BYTES, 0));
 }
 
 /* gateway: whose address the error comes from; vni: the VPC of the packet's sender. */

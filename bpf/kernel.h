@@ -67,6 +67,15 @@ inline_always __u16 csum_fold(__u64 sum)
 	return ~sum;
 }
 
+/*
+ * The sum over so many bytes, to be folded. Before Linux 6.13 it has 32 bits,
+ * of which the highest is no sign, though bcc has the helper return an int.
+ */
+inline_always __u32 csum_of(void *from, __u32 bytes, __u32 seed)
+{
+	return bpf_csum_diff(NULL, 0, from, bytes, seed);
+}
+
 /* RFC 1624, equation 3: what a checksum becomes when one of its words changes. */
 inline_always __u16 csum_replace(__u16 sum, __u16 before, __u16 after)
 {

@@ -34,12 +34,16 @@ done
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tracefs tracefs sys/kernel/tracing
 mount --bind "/root$TREE/lib/modules/$RELEASE" "lib/modules/$RELEASE"
-cp /command run/command
+cp /command /bin/busybox run
 ip link set lo up
 
-chroot . /usr/bin/env -i HOME=/root TERM=dumb \
+# The machine's files are the root of all that runs from here on, also of this process.
+cat > run/main <<END
+/usr/bin/env -i HOME=/root TERM=dumb \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /bin/sh /run/command < dev/null
-echo $? > mnt/status
+    /bin/sh /run/command < /dev/null
+echo \$? > /mnt/status
 sync
-poweroff -f
+/run/busybox poweroff -f
+END
+exec switch_root . /bin/sh /run/main
