@@ -15,6 +15,7 @@ PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 DEV_PACKAGES := iperf3 sockperf nftables tcpdump vagrant vagrant-libvirt
 # What boots another kernel over this machine's files.
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
+CONTAINER_PACKAGES := podman runc
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -34,7 +35,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-tenants lint format typecheck check bench bench-policy bench-upgrades \
-	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels
+	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -87,7 +88,7 @@ test-killed: setup-dev ## kill commands at each of their calls, not only at some
 test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 and 6.12, emulated (as root)
 	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest "$(PYTEST_WORDS)"
 
-test-tenants: setup-dev packages-kernels ## run tests with an emulated virtual machine as a tenant (as root)
+test-tenants: setup-dev packages-kernels packages-containers ## run tests with an emulated machine and a container as tenants (as root)
 	@$(SUDO) $(PYTEST) tests/tenants
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
@@ -170,6 +171,9 @@ packages-dev: packages
 
 packages-kernels: packages
 	@$(call need,$(KERNEL_PACKAGES))
+
+packages-containers: packages
+	@$(call need,$(CONTAINER_PACKAGES))
 
 $(VENV)/.setup: pyproject.toml | packages
 	@$(PYTHON) -m venv --system-site-packages $(VENV)
