@@ -14,7 +14,7 @@ from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_row
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import REPLACE_HINT
-from cipu_xdp.loader.hooks import Hooks, is_on
+from cipu_xdp.loader.hooks import Hooks, left_on
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import Rows, Tables, checked_sizes
@@ -305,9 +305,9 @@ def clear(place: Place, record: Record, devices: Devices) -> None:
 
     Also where its pins are gone: TC's programs are known by their names, and XDP's went with them.
     """
-    found = [link.ifindex for link in links.links().values()]
-    if place.pins is not None or any(is_on(devices, each, place.instance) for each in found):
+    found = links.links()
+    if place.pins is not None or left_on(devices, found, place.instance):
         hooks = Hooks(place, place.make_pins() / generations.DRAFT, record, devices)
-        for ifindex in found:
-            hooks.drop_all(ifindex)
+        for link in found.values():
+            hooks.drop_all(link.ifindex)
     place.clear()

@@ -110,10 +110,7 @@ def _instances(sight: Sight) -> Iterator[Finding]:
     yield from _all(doctor_host.instance, found)
     if any(one.here for one in found):
         return
-    left = sorted(
-        dev for dev, link in sight.links.items() if hooks.is_on(sight.netlink, link.ifindex, name)
-    )
-    if left:
+    if left := hooks.left_on(sight.netlink, sight.links, name):
         told = f"nothing is recorded of it, and its programs are on {', '.join(left)}"
         verb = "restore" if sight.model.uplinks else "detach --all"
         yield wrong("instance", name, told, f"{COMMAND}--instance {name} {verb}")

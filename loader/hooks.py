@@ -19,6 +19,7 @@ from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import Way
 from cipu_xdp.loader.pins import Place, Record
+from cipu_xdp.loader.records import Link
 from cipu_xdp.loader.undo import Undo
 
 MODES = {"native": kernel.XDP_NATIVE, "generic": kernel.XDP_GENERIC}
@@ -193,12 +194,16 @@ class Hooks:
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
 
 
-def is_on(devices: Devices, ifindex: int, instance: str) -> bool:
-    """Is a TC program of an instance on a device, whether or not there is anything else of it?"""
-    return any(
-        found.of(instance, direction)
-        for direction, parent in DIRECTIONS.items()
-        for found in devices.filters(ifindex, parent)
+def left_on(devices: Devices, links: Mapping[str, Link], instance: str) -> list[str]:
+    """The devices that have TC programs of an instance, though there be nothing else of it."""
+    return sorted(
+        dev
+        for dev, link in links.items()
+        if any(
+            found.of(instance, direction)
+            for direction, parent in DIRECTIONS.items()
+            for found in devices.filters(link.ifindex, parent)
+        )
     )
 
 

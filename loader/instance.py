@@ -203,14 +203,16 @@ def _check_devices(before: Model, after: Model, attachment: "Attachment") -> Non
     A tap hands XDP a super-packet as one packet, whose segments no limit could count.
     """
     for name, (_, eni) in after.enis.changes(before.enis).items():
-        link = attachment.links.get(eni.dev) if eni and eni.dev else None
-        if eni and eni.hook == "xdp" and link is not None and link.kind == TAP:
+        if eni is None or eni.dev is None:
+            continue
+        link = attachment.links.get(eni.dev)
+        if link is not None and link.kind == TAP and eni.hook == "xdp":
             raise BadInput(
                 f"change ENI {name}",
                 f"its device {eni.dev} is a tap, which hands XDP super-packets as if they were one",
                 "Give it --hook tc.",
             )
-        if eni and eni.dev and eni.dev not in attachment.links:
+        if link is None:
             raise BadInput(
                 f"change ENI {name}",
                 f"its device {eni.dev} is gone",

@@ -15,7 +15,7 @@ from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.doctor_devices import own_addresses
 from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
-from cipu_xdp.loader.hooks import is_on
+from cipu_xdp.loader.hooks import left_on
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.parse import trying, underlay_address
 from cipu_xdp.loader.records import Model, Uplink
@@ -180,8 +180,7 @@ def _used(instance: Instance) -> bool:
     if place.directory.exists() or place.record_file.exists() or place.pins is not None:
         return True
     with Devices() as devices:
-        found = links.links().values()
-        return any(is_on(devices, link.ifindex, place.instance) for link in found)
+        return bool(left_on(devices, links.links(), place.instance))
 
 
 def _forget_uplinks(store: SqliteStore) -> list[str]:
