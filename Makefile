@@ -12,7 +12,7 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 # BCC is Debian's and made for Debian's Python; PyPI has an unrelated `bcc`.
 PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 	ethtool iputils-ping ca-certificates
-DEV_PACKAGES := iperf3 sockperf nftables tcpdump vagrant vagrant-libvirt
+DEV_PACKAGES := iperf3 sockperf nftables tcpdump strace vagrant vagrant-libvirt
 # What boots another kernel over this machine's files.
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
 CONTAINER_PACKAGES := podman runc
@@ -81,7 +81,7 @@ test: setup-dev ## run every test (as root)
 	@$(SUDO) $(PYTEST) $(SHARED)
 
 # Each command makes hundreds of calls, and each kill is followed by a repair.
-test-killed: setup-dev ## kill commands at each of their calls, not only at some (as root; hours)
+test-killed: setup-dev ## kill commands at each change they make, not only at some (as root; an hour)
 	@$(SUDO) env KILLS=1000000 $(PYTEST) $(SHARED) -k killed tests/fabric
 
 # KERNELS="6.1" for one of them; PYTEST_WORDS="-k native" for some of the tests.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line in a child of this process, which need not start Python: for many runs of it.
 
-As killed.py, and to the same end; but here only calls count that change
+As killed.py, and to the same end. Only calls count that change
 something in the kernel, the store or on the disk: between two of them nothing
 can be left half done, so to be killed at each is to be killed anywhere.
 """
