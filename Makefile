@@ -34,7 +34,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-tenants lint format typecheck check bench bench-policy bench-upgrades \
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
@@ -87,6 +87,9 @@ test-killed: setup-dev ## kill commands at each change they make, not only at so
 # KERNELS="6.1" for one of them; PYTEST_WORDS="-k native" for some of the tests.
 test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 and 6.12, emulated (as root)
 	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest "$(PYTEST_WORDS)"
+
+test-kernels-brief: setup-dev packages-kernels ## run one test on each of these kernels, as CI does (as root)
+	@$(SUDO) $(BIN)/python tests/kernels/run.py --brief $(KERNELS)
 
 test-tenants: setup-dev packages-kernels packages-containers ## run tests with an emulated machine and a container as tenants (as root)
 	@$(SUDO) $(PYTEST) tests/tenants

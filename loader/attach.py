@@ -6,7 +6,6 @@ that policy never opens: tables before hooks, TC before the XDP that hands over
 to it, and the reverse on the way out. What is desired is the model's matter.
 """
 
-import errno
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
@@ -239,27 +238,26 @@ class Attachment:
         before = self.record.uplinks.get(uplink.iface)
         if before and before.xdp_mode != wanted[0].hooked.xdp_mode:
             self.hooks.drop_xdp(link.ifindex)  # a link keeps its mode; TC carries on meanwhile
-        hooked = self._put_first(link.ifindex, wanted, ours, undo)
+        hooked = self._put_first(link, wanted, ours, undo)
         self._read_back(tried, link.ifindex, hooked, ours)
         self.record.uplinks[uplink.iface] = hooked
         self.place.keep(self.record)
         return choice.notes(uplink, hooked, self.links)
 
     def _put_first(
-        self, ifindex: int, wanted: list[choice.Choice], ours: "Programs", undo: Undo
+        self, link: Link, wanted: list[choice.Choice], ours: "Programs", undo: Undo
     ) -> Hooked:
         """The first of the wanted hooks that the device takes."""
+        refused = None
         for one in wanted:
             if one.hooked.hook == "tc":
-                self.hooks.drop_xdp(ifindex)
-                return one.hooked
+                self.hooks.drop_xdp(link.ifindex)
+                return choice.instead(one.hooked, refused, link)
             try:
-                self.hooks.put_xdp(ifindex, ours.fds["uplink_xdp"], one.hooked.xdp_mode, undo)
+                self.hooks.put_xdp(link.ifindex, ours.fds["uplink_xdp"], one.hooked.xdp_mode, undo)
             except KernelRefused as error:
-                if one.sure and error.errno == errno.EOPNOTSUPP:
-                    error.why = f"the driver does not take {one.hooked.xdp_mode} XDP"
+                refused = choice.explained(error, one.hooked)
                 if one.sure:
-                    error.hint = "Use --hook tc, or --hook auto to have it chosen."
                     raise
             else:
                 return one.hooked

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which hook an uplink gets, and what to tell about it. Decides; attach.py tries."""
 
+import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.pins import Hooked
 from cipu_xdp.loader.records import Eni, Link, Uplink
 
@@ -43,8 +45,26 @@ def choices(uplink: Uplink, link: Link) -> list[Choice]:
         return [Choice(Hooked("tc", why), sure=True)]
     return [
         Choice(Hooked("xdp", "the driver takes native XDP", "native"), sure=False),
-        Choice(Hooked("tc", "the driver does not take native XDP"), sure=True),
+        Choice(Hooked("tc", "native XDP was refused"), sure=True),
     ]
+
+
+def explained(error: KernelRefused, hooked: Hooked) -> KernelRefused:
+    """A refusal of XDP, in words that say who refused what, and what to do instead."""
+    if error.errno == errno.EOPNOTSUPP:
+        error.why = f"the driver does not take {hooked.xdp_mode} XDP"
+    error.hint = "Use --hook tc, or --hook auto to have it chosen."
+    return error
+
+
+def instead(hooked: Hooked, refused: KernelRefused | None, link: Link) -> Hooked:
+    """What is hooked because something else was refused, and why that was."""
+    if refused is None:
+        return hooked
+    why = refused.why
+    if refused.errno != errno.EOPNOTSUPP:
+        why = f"the driver refuses native XDP as it stands, MTU {link.mtu}: {why}"
+    return replace(hooked, why=why)
 
 
 def notes(uplink: Uplink, hooked: Hooked, links: Mapping[str, Link]) -> list[str]:

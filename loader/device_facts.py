@@ -5,12 +5,12 @@ Reads and changes nothing. Judged in doctor_devices, doctor_offloads and
 doctor_instance.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from cipu_xdp.loader import (
     abi,
@@ -35,15 +35,14 @@ from cipu_xdp.loader.doctor_facts import (
     TableFacts,
     UplinkFacts,
 )
-from cipu_xdp.loader.errors import CipuError
 from cipu_xdp.loader.foreign import Obstacle, Way
+from cipu_xdp.loader.nic import Nic, nic, told
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.records import Link, Model
 from cipu_xdp.loader.tables import WRITTEN, Tables
 
 SYSCTLS = Path("/proc/sys/net/ipv4/conf")
 SOCKETS = Path("/proc/thread-self/net")
-Value = TypeVar("Value")
 
 
 def obstacles(
@@ -115,9 +114,7 @@ class Sight:
             link,
             up=seen.up,
             carrier=seen.carrier,
-            driver=_or("", lambda: ethtool.driver(name)) if uplink else "",
-            xdp=underlay.xdp_features(link.ifindex) if xdp else None,
-            offloads=_or(frozenset(), lambda: ethtool.offloads(name)) if uplink else frozenset(),
+            nic=nic(name, link.ifindex) if uplink or xdp else Nic(),
             obstacles=way,
             programs=frozenset(self._programs(link.ifindex)),
             peer=self._peer(seen) if xdp and link.kind == "veth" else None,
@@ -135,14 +132,14 @@ class Sight:
                 yield f"tc {direction}"
 
     def _peer(self, seen: underlay.Seen) -> Peer | None:
-        said = _or(None, lambda: links.peer(seen.said))
+        said = told(None, lambda: links.peer(seen.said))
         if said is None:
             return None
         name, number = links.text(said[links.IFLA_IFNAME]), seen.said.get(links.IFLA_LINK_NETNSID)
         if number is None:
-            return Peer(name, "", _or(None, lambda: ethtool.offloads(name)))
+            return Peer(name, "", told(None, lambda: ethtool.offloads(name)))
         path = self.namespaces.get(number)
-        return Peer(name, str(path) if path else None, _or(None, lambda: _offloads_at(path, name)))
+        return Peer(name, str(path) if path else None, told(None, lambda: _offloads_at(path, name)))
 
     def uplink(self, name: str) -> UplinkFacts:
         """A device as an uplink, or to be one."""
@@ -156,10 +153,11 @@ class Sight:
             uplink=uplink,
             hooked=self.record.uplinks.get(name) if self.record else None,
             holder=presence.holder_of(uplink.vtep, self.links) if uplink else "",
+            cpus=len(os.sched_getaffinity(0)),
             recorded=self.record is not None or not self._is_somewhere(),
             vlans=tuple(sorted(self._vlans(one.link))),
             users=(*self._vxlan_devices(port), *_sockets(port)),
-            rp_filter=_or(None, lambda: _rp_filter(name)) if family == 4 else None,
+            rp_filter=told(None, lambda: _rp_filter(name)) if family == 4 else None,
             redirected=self._redirects() and any(eni.hook == "xdp" for eni in enis),
             shaped=any(limit.shape for limit in limit_rows.held(self.model)),
             port=port,
@@ -225,13 +223,6 @@ class Sight:
             if name not in unread and not tables.holds(name, wanted[name])
         )  # fmt: skip
         return TableFacts(self.place.instance, astray, self.again, uses, unread)
-
-
-def _or(otherwise: Value, action: Callable[[], Value]) -> Value:
-    """What it gives, or `otherwise` if the kernel does not tell."""
-    with suppress(CipuError, OSError, ValueError):
-        return action()
-    return otherwise
 
 
 def _rp_filter(name: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from cipu_xdp.loader import netns
 from cipu_xdp.loader.capacity import Use
 from cipu_xdp.loader.foreign import Obstacle
+from cipu_xdp.loader.nic import Nic
 from cipu_xdp.loader.pins import Hooked
 from cipu_xdp.loader.records import Address, Eni, Link, Uplink
 
@@ -118,15 +119,13 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as it stands. `xdp` are its XDP features, None if this kernel does not tell."""
+    """A device as it stands. Of one that needs no XDP and is no uplink, `nic` is not asked for."""
 
     name: str
     link: Link | None = None
     up: bool = True
     carrier: bool = True
-    driver: str = ""
-    xdp: int | None = None
-    offloads: frozenset[str] = frozenset()
+    nic: Nic = field(default_factory=Nic)
     obstacles: tuple[Obstacle, ...] = ()
     programs: frozenset[str] = frozenset()
     peer: Peer | None = None
@@ -149,6 +148,7 @@ class UplinkFacts:
     uplink: Uplink | None = None
     hooked: Hooked | None = None
     holder: str = ""
+    cpus: int = 1
     recorded: bool = True
     vlans: tuple[str, ...] = ()
     users: tuple[str, ...] = ()

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from cipu_xdp.loader import __version__, abi, capacity, kernel, netns, rows, sessions, show_limits
+from cipu_xdp.loader import (
+    __version__,
+    abi,
+    capacity,
+    kernel,
+    netns,
+    nic,
+    rows,
+    sessions,
+    show_limits,
+)
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
@@ -79,9 +89,20 @@ def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
         "xdp_mode": hooked.xdp_mode or None,
         "mtu": link.mtu if link else None,
         "tenant_mtu": link.mtu - OVERHEAD[uplink.vtep.version] if link else None,
+        "nic": _nic(uplink.iface, link.ifindex) if link else None,
         "shaping": show_limits.pacing(link, model),
         "programs": programs,
         "ok": expected <= {one["hook"] for one in programs} and hooked.hook != "none",
+    }
+
+
+def _nic(iface: str, ifindex: int) -> Answer:
+    one = nic.nic(iface, ifindex)
+    return {
+        "driver": one.driver or None,
+        "xdp": None if one.xdp is None else nic.xdp_names(one.xdp),
+        "queues": one.queues and one.queues._asdict(),
+        "offloads": sorted(one.offloads & nic.OFFLOADS),
     }
 
 

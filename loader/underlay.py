@@ -32,9 +32,6 @@ RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 TYPE_AT, UNICAST = 7, 1
 NDA_DST, NUD_FAILED = 1, 0x20
 NETNSA_NSID, NETNSA_FD = 1, 3
-# linux/genetlink.h and linux/netdev.h
-CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2
-GET_DEVICE, DEVICE_INDEX, XDP_FEATURES = 1, 1, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +94,6 @@ def unanswered() -> set[tuple[int, bytes]]:
         if state & NUD_FAILED and NDA_DST in said:
             found.add((ifindex, said[NDA_DST]))
     return found
-
-
-def xdp_features(ifindex: int) -> int | None:
-    """What a driver says it does of XDP (linux/netdev.h); kernels before 6.3 do not know."""
-    try:
-        name = attribute(FAMILY_NAME, b"netdev\0")
-        said = _generic(CONTROLLER, GET_FAMILY, name)
-        (family,) = struct.unpack("=H", said[FAMILY_ID])
-        said = _generic(family, GET_DEVICE, attribute(DEVICE_INDEX, struct.pack("=I", ifindex)))
-    except KernelRefused:
-        return None
-    return int.from_bytes(said[XDP_FEATURES], "little") if XDP_FEATURES in said else None
-
-
-def _generic(family: int, command: int, attributes: bytes) -> Attributes:
-    request = struct.pack("=BBH", command, 1, 0) + attributes
-    tried = "ask for XDP features"
-    return next(said for _, said in netlink.ask(tried, family, request, 0, netlink.GENERIC))
 
 
 def namespaces() -> dict[bytes, Path]:

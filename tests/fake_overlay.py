@@ -148,6 +148,12 @@ UPLINK = {
     "xdp_mode": "native",
     "mtu": 1600,
     "tenant_mtu": 1550,
+    "nic": {
+        "driver": "virtio_net",
+        "xdp": ["basic", "redirect"],
+        "queues": {"receive": 2, "transmit": 4, "most": 4},
+        "offloads": ["rx-checksum", "rx-gro"],
+    },
     "shaping": None,
     "programs": [{"hook": "xdp", "id": 7, "tag": "ab12", "name": "from_fabric"}],
     "ok": True,

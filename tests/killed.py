@@ -35,7 +35,7 @@ OTHERS = {
     "write": r"^(\d\d|[3-9],)",  # not the terminal
 }
 # A process of the command's that is killed is an error of the command's.
-CHILD_KILLED = 5
+CHILD_KILLED = 6
 
 
 class Point(NamedTuple):

@@ -45,12 +45,29 @@ def _percent(used: int | None) -> str | None:
     return None if used is None else f"{used} %"
 
 
+def _nic(uplink: Row) -> str | None:
+    nic = uplink["nic"]
+    if nic is None:
+        return None
+    queues = nic["queues"]
+    told = f", {queues['receive']} queues to receive, {queues['transmit']} to send"
+    return f"{nic['driver'] or 'unknown driver'}{told if queues else ''}"
+
+
+def _xdp(uplink: Row) -> list[str] | str:
+    features = (uplink["nic"] or {"xdp": []})["xdp"]
+    return "this kernel does not tell" if features is None else list(features)
+
+
 UPLINK_FIELDS = (
     Column("uplink", "iface"),
     Column("VTEP", lambda uplink: f"{uplink['vtep']} port {uplink['vxlan_port']}"),
     Column("hook", _hook),
     Column("why", "why"),
     Column("MTU", lambda uplink: f"{uplink['mtu']}, tenants {uplink['tenant_mtu']}"),
+    Column("NIC", _nic),
+    Column("XDP features", _xdp),
+    Column("offloads", lambda uplink: (uplink["nic"] or {"offloads": []})["offloads"]),
     Column("programs", _programs),
     Column("state", _health),
 )

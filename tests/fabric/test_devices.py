@@ -112,3 +112,23 @@ def test_an_eni_that_is_deleted_leaves_a_plain_device(host: Machine) -> None:
     assert not host.ping("t1", "10.0.0.12")
     run("ip", "address", "add", "10.0.0.50/24", "dev", "t2", netns=host.name)
     assert host.ping("t2", "10.0.0.50")
+
+
+def test_status_says_of_a_nic_what_ethtool_says(attached: Machine) -> None:
+    for on in ("on", "off"):
+        run("ethtool", "-K", UPLINK, "tso", on, "rx-gro-list", "off", netns=attached.name)
+        said = run("ethtool", "-k", UPLINK, netns=attached.name)
+        active = {line.split(":")[0].strip() for line in said.splitlines() if ": on" in line}
+        (nic,) = (one["nic"] for one in attached.do("status")["uplinks"])
+        assert nic["driver"] == "veth"
+        assert {"basic", "redirect"} <= set(nic["xdp"])
+        # ethtool has names of its own for these, and the kernel's for the rest.
+        assert ("tx-tcp-segmentation" in nic["offloads"]) == ("tx-tcp-segmentation" in active)
+        assert ("tx-tcp-segmentation" in nic["offloads"]) == (on == "on")
+        assert ("rx-gro" in nic["offloads"]) == ("generic-receive-offload" in active)
+    channels = run("ethtool", "-l", UPLINK, netns=attached.name).split("Current")[1]
+    combined = int(channels.split("Combined:")[1].split()[0])
+    assert nic["queues"]["receive"] == nic["queues"]["transmit"] == combined
+    told = attached.command("status").said
+    assert "driver" not in told
+    assert "XDP features" in told

@@ -131,6 +131,29 @@ def test_ping_and_tcp_pass_across(
                 assert tcp_bytes(near, address, 8 * MEBIBYTE, *words) > 4 * MEBIBYTE
 
 
+def test_a_frame_that_no_buffer_holds_is_left_to_tc_and_told(nic: str) -> None:
+    """A driver takes a program without frags up to the MTU that one buffer holds."""
+    host = HOSTS[0]
+    kind = "" if nic == "virtio-net" else nic
+    with inside(host), Overlay(host) as overlay:
+        run("ip", "link", "set", "up0", "mtu", 9000)
+        try:
+            taken = overlay.attach("up0")
+            assert (taken["hook"], taken["ok"]) == ("tc", True), taken
+            driver = next(one for one in overlay.doctor("up0") if one["check"] == "XDP")
+            (uplink,) = overlay.status()["uplinks"]
+            assert uplink["nic"]["driver"] == (kind or "virtio_net")
+            if not kind:
+                assert "MTU 9000" in taken["why"], taken
+                # Kernels before 6.3 do not say what drivers take.
+                told = uplink["nic"]["xdp"] is not None
+                assert driver["state"] == "warning"
+                assert ("MTU 9000" in driver["found"]) == told, driver
+        finally:
+            overlay.detach_all()
+            run("ip", "link", "set", "up0", "mtu", 1600)
+
+
 def test_nothing_of_ours_is_left(nic: str) -> None:
     for host in HOSTS:
         said = run("ip", "-d", "link", "show", "up0", netns=host)

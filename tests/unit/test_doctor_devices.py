@@ -12,8 +12,10 @@ import pytest
 from cipu_xdp.loader import doctor_devices, doctor_offloads
 from cipu_xdp.loader.doctor_facts import Device, Peer, UplinkFacts
 from cipu_xdp.loader.errors import BadInput, CipuError, ForeignInTheWay
+from cipu_xdp.loader.ethtool import Queues
 from cipu_xdp.loader.findings import Finding, require
 from cipu_xdp.loader.foreign import Obstacle
+from cipu_xdp.loader.nic import Nic
 from cipu_xdp.loader.pins import Hooked
 from cipu_xdp.loader.records import Link, Uplink
 
@@ -22,7 +24,7 @@ LINK = Link(2, "02:00:00:00:00:01", 1600, networks=(ip_interface("192.0.2.1/24")
 VETH = replace(LINK, kind="veth")
 ALL_XDP = 7
 HOOKS = frozenset({"tc ingress", "tc egress", "xdp"})
-GOOD = Device("eth0", LINK, driver="virtio_net", xdp=ALL_XDP, programs=HOOKS)
+GOOD = Device("eth0", LINK, nic=Nic("virtio_net", ALL_XDP, Queues(2, 2, 2)), programs=HOOKS)
 UPLINK = Uplink("eth0", VTEP)
 XDP = Hooked("xdp", "asked for", "native")
 FACTS = UplinkFacts(GOOD, vtep=VTEP, uplink=UPLINK, hooked=XDP)
@@ -35,6 +37,11 @@ FIXED = Obstacle("a qdisc is in the way", "Remove it.", "tc qdisc del dev eth0 i
 def on(facts: UplinkFacts, **changes: object) -> UplinkFacts:
     """The facts with another device."""
     return replace(facts, device=replace(facts.device, **changes))  # type: ignore[arg-type]
+
+
+def nic_of(facts: UplinkFacts, **changes: object) -> UplinkFacts:
+    """The facts with another NIC in the device."""
+    return on(facts, nic=replace(facts.device.nic, **changes))  # type: ignore[arg-type]
 
 
 def test_a_good_uplink_has_nothing_wrong() -> None:
@@ -50,7 +57,7 @@ def test_of_a_device_that_is_not_there_one_line_is_told() -> None:
 
 
 REDIRECTED = replace(FACTS, redirected=True)
-LOST = on(REDIRECTED, link=VETH, xdp=3)
+LOST = nic_of(on(REDIRECTED, link=VETH), xdp=3)
 Check = Callable[[UplinkFacts], Iterable[Finding]]
 FAULTS: list[tuple[Check, UplinkFacts, str, str | None]] = [
     (doctor_devices.device, on(FACTS, link=replace(LINK, mac="")), "wrong", None),
@@ -99,15 +106,22 @@ FAULTS: list[tuple[Check, UplinkFacts, str, str | None]] = [
         "warning",
         "tc qdisc replace dev eth0 root fq",
     ),
-    (doctor_offloads.driver, on(FACTS, xdp=None), "warning", None),
+    (doctor_offloads.driver, nic_of(FACTS, xdp=None), "warning", None),
     (
         doctor_offloads.driver,
-        on(replace(FACTS, uplink=replace(UPLINK, hook="xdp")), xdp=0),
+        nic_of(replace(FACTS, uplink=replace(UPLINK, hook="xdp")), xdp=0),
         "wrong",
         "cipu-xdp attach eth0 --hook tc",
     ),
-    (doctor_offloads.redirect, on(REDIRECTED, xdp=3), "wrong", None),
-    (doctor_offloads.redirect, on(REDIRECTED, xdp=None), "warning", None),
+    (doctor_offloads.driver, replace(FACTS, hooked=Hooked("tc", "MTU 9000")), "warning", None),
+    (
+        doctor_offloads.queues,
+        nic_of(replace(FACTS, cpus=4), queues=Queues(1, 2, 8)),
+        "warning",
+        "ethtool -L eth0 combined 4",
+    ),
+    (doctor_offloads.redirect, nic_of(REDIRECTED, xdp=3), "wrong", None),
+    (doctor_offloads.redirect, nic_of(REDIRECTED, xdp=None), "warning", None),
     (
         doctor_offloads.redirect,
         on(LOST, peer=Peer("eth0", "/run/netns/far")),
@@ -118,7 +132,7 @@ FAULTS: list[tuple[Check, UplinkFacts, str, str | None]] = [
     (doctor_offloads.redirect, on(LOST, peer=Peer("v1", None)), "wrong", None),
     (
         doctor_offloads.vlans,
-        on(replace(FACTS, vlans=("eth0.7",)), offloads=frozenset({"rx-vlan-hw-parse"})),
+        nic_of(replace(FACTS, vlans=("eth0.7",)), offloads=frozenset({"rx-vlan-hw-parse"})),
         "warning",
         "ethtool -K eth0 rx-vlan-offload off",
     ),
@@ -131,9 +145,8 @@ FAULTS: list[tuple[Check, UplinkFacts, str, str | None]] = [
     (doctor_offloads.checksums, on(FACTS, peer=Peer("v1", None)), "warning", None),
     (
         doctor_offloads.segments,
-        on(
-            replace(FACTS, hooked=Hooked("tc", "")),
-            link=VETH,
+        nic_of(
+            on(replace(FACTS, hooked=Hooked("tc", "")), link=VETH),
             offloads=frozenset({"tx-udp-segmentation"}),
         ),
         "warning",
@@ -161,12 +174,14 @@ NO_FAULTS: list[tuple[Check, UplinkFacts]] = [
         doctor_devices.programs,
         on(replace(FACTS, hooked=Hooked("tc", "")), programs=HOOKS - {"xdp"}),
     ),
-    (doctor_offloads.driver, on(FACTS, xdp=0)),
-    (doctor_offloads.redirect, on(FACTS, xdp=3)),
+    (doctor_offloads.driver, nic_of(FACTS, xdp=0)),
+    (doctor_offloads.redirect, nic_of(FACTS, xdp=3)),
+    (doctor_offloads.queues, nic_of(replace(FACTS, cpus=4), queues=Queues(1, 1, 1))),
+    (doctor_offloads.queues, nic_of(FACTS, queues=None)),
     (doctor_offloads.vlans, replace(FACTS, vlans=("eth0.7",))),
-    (doctor_offloads.vlans, on(FACTS, offloads=frozenset({"rx-vlan-hw-parse"}))),
+    (doctor_offloads.vlans, nic_of(FACTS, offloads=frozenset({"rx-vlan-hw-parse"}))),
     (doctor_offloads.checksums, on(FACTS, peer=Peer("v1", "", frozenset()))),
-    (doctor_offloads.segments, on(FACTS, offloads=frozenset({"tx-udp-segmentation"}))),
+    (doctor_offloads.segments, nic_of(FACTS, offloads=frozenset({"tx-udp-segmentation"}))),
 ]
 
 

@@ -12,17 +12,20 @@ from cipu_xdp.loader import doctor_instance
 from cipu_xdp.loader.capacity import Use
 from cipu_xdp.loader.doctor_facts import Device, EniFacts, Peer, Reach, TableFacts
 from cipu_xdp.loader.foreign import Obstacle
+from cipu_xdp.loader.nic import Nic
 from cipu_xdp.loader.records import Eni, Link
 
 OTHER = ip_address("192.0.2.2")
 AGAIN = "cipu-xdp attach eth0 --vtep 192.0.2.1"
 HOOKS = frozenset({"tc ingress", "xdp"})
-GOOD = Device("t1", Link(5, "02:00:00:00:00:01", 1500, kind="veth"), xdp=7, programs=HOOKS)
+GOOD = Device("t1", Link(5, "02:00:00:00:00:01", 1500, kind="veth"), nic=Nic(xdp=7), programs=HOOKS)
 FOREIGN = Obstacle("somebody's is in the way", "", "ip link set t1 xdpdrv off", replaceable=True)
 ENI = Eni("web", 1, "red", "02:00:00:00:00:11", (ip_address("10.0.0.11"),), dev="t1")
 TENANT = EniFacts(ENI, GOOD, again=AGAIN)
 REDIRECTED = replace(TENANT, eni=replace(ENI, hook="xdp"))
-NO_GRO = replace(REDIRECTED.device, xdp=3, peer=Peer("eth0", "/run/netns/web", frozenset()))
+NO_GRO = replace(
+    REDIRECTED.device, nic=Nic(xdp=3), peer=Peer("eth0", "/run/netns/web", frozenset())
+)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_a_fault_of_an_eni(facts: EniFacts, mend: str) -> None:
 
 
 def test_an_eni_whose_hook_no_uplink_redirects_to() -> None:
-    tc_only = replace(GOOD, programs=frozenset({"tc ingress"}), xdp=3)
+    tc_only = replace(GOOD, programs=frozenset({"tc ingress"}), nic=Nic(xdp=3))
     (found,) = doctor_instance.eni(replace(REDIRECTED, device=tc_only, xdp=False))
     assert (found.state, found.mend) == ("warning", "cipu-xdp eni set web --hook tc")
 
