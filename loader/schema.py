@@ -13,12 +13,14 @@ from typing import Any
 
 from cipu_xdp.loader import schema_enis, schema_groups, schema_limits
 from cipu_xdp.loader.enis import Enis
+from cipu_xdp.loader.errors import LayoutMismatch
 from cipu_xdp.loader.records import Model, Route, Subnet, Uplink, Vpc, frozen
 from cipu_xdp.loader.relations import Relation, Row, lacking
 
 # "cipu" in the file's header: tells a store from any other SQLite file.
 APPLICATION_ID = 0x63697075
-SCHEMA = 6
+# What older versions can do with does not make another: they could not be gone back to.
+SCHEMA = 5
 
 # What schema 1 was. References are checked at the end of a transaction,
 # because a changed row is deleted and inserted again.
@@ -81,9 +83,16 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
     2: (*schema_limits.CREATE, "PRAGMA user_version = 3"),
     3: (*schema_enis.CREATE, "PRAGMA user_version = 4"),
     4: (*schema_enis.INDEXES_NAMED, "PRAGMA user_version = 5"),
-    5: (*schema_enis.ADDRESS_FIRST, "PRAGMA user_version = 6"),
+    6: (*schema_enis.BACK_TO_FIVE, "PRAGMA user_version = 5"),
 }
-CREATE = (*FIRST, *(statement for age in sorted(UPGRADES) for statement in UPGRADES[age]))
+CREATE = (*FIRST, *(statement for age in range(1, SCHEMA) for statement in UPGRADES[age]))
+
+
+def refused(tried: str, version: int) -> LayoutMismatch:
+    """What is said of a store of another schema."""
+    age = "a newer" if version > SCHEMA else "an older"
+    why = f"{age} cipu-xdp wrote it (schema {version}, this one knows {SCHEMA})"
+    return LayoutMismatch(tried, why, "Use the version that wrote it.")
 
 
 # Their names go into SQL as they are, so they are all written here.

@@ -64,7 +64,7 @@ ADDRESSES = Relation(
     "eni_addresses", ("eni", "position", "vpc", "address"), 2,
     # Not the VPC first: SQLite would take it for a way to an ENI's addresses (WHERE eni = ? AND
     # vpc = ?), which it looks for when an ENI goes, and go through all of the VPC.
-    (("address_of_eni", "CREATE UNIQUE INDEX address_of_eni ON eni_addresses (address, vpc)"),),
+    (("eni_of_address", "CREATE UNIQUE INDEX eni_of_address ON eni_addresses (address, vpc)"),),
 )  # fmt: skip
 # What schema 5 made of schema 4: indexes with names of their own, so that they can be left out.
 # A table that others refer to is made anew with references unchecked (sqlite.org/lang_altertable).
@@ -90,11 +90,10 @@ INDEXES_NAMED = (
     "INSERT INTO new_addresses SELECT eni, position, vpc, address FROM eni_addresses",
     "DROP TABLE eni_addresses",
     "ALTER TABLE new_addresses RENAME TO eni_addresses",
-    *(sql for _, sql in ENIS.indexes),
-    "CREATE UNIQUE INDEX eni_of_address ON eni_addresses (vpc, address)",
+    *(sql for relation in (ENIS, ADDRESSES) for _, sql in relation.indexes),
 )
-# What schema 6 made of schema 5.
-ADDRESS_FIRST = ("DROP INDEX eni_of_address", *(sql for _, sql in ADDRESSES.indexes))
+# A schema 6 was the fifth with another name for an index: no reason to lock the fifth's out.
+BACK_TO_FIVE = ("DROP INDEX address_of_eni", *(sql for _, sql in ADDRESSES.indexes))
 GROUPS = Relation("eni_groups", ("eni", "position", "vpc", "security_group"), 2)
 GROUP_SUMS = Relation("group_sums", ("security_group", "members", "sum"), 1)
 VPC_SUMS = Relation("vpc_sums", ("vpc", "enis"), 1)

@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -23,7 +24,6 @@ from cipu_xdp.loader.errors import (
     BadInput,
     CipuError,
     KernelRefused,
-    LayoutMismatch,
     file_refused,
 )
 from cipu_xdp.loader.records import Model
@@ -37,6 +37,7 @@ from cipu_xdp.loader.schema import (
     UPGRADES,
     differing_rows,
     model_of,
+    refused,
 )
 from cipu_xdp.loader.schema_enis import MemberSum, packed
 from cipu_xdp.loader.stored_enis import StoredEnis
@@ -95,6 +96,7 @@ class SqliteStore:
         self.path, self._frozen = Path(path), frozen
         self._loaded: Model | None = None
         self._revision_loaded = -1
+        self._behind = contextlib.ExitStack()
         with self._explaining("open"):
             if not frozen:
                 make_private(self.path.parent)
@@ -114,6 +116,8 @@ class SqliteStore:
         Even a reader has SQLite write beside the file, unless it is told that
         nobody changes it: which is so where nobody can.
         """
+        if _is_older(path):
+            return cls._copied(path)
         try:
             return cls(path)
         except KernelRefused:
@@ -121,6 +125,21 @@ class SqliteStore:
             if not Path(path).exists() or (ahead.exists() and ahead.stat().st_size):
                 raise
             return cls(path, frozen=True)
+
+    @classmethod
+    def _copied(cls, path: str | os.PathLike[str]) -> "SqliteStore":
+        """A copy of one of an older schema: who only reads does not take it from its version."""
+        with contextlib.ExitStack() as made:
+            copy = Path(made.enter_context(tempfile.TemporaryDirectory())) / Path(path).name
+            with (
+                _explaining(f"open the store {path}", Path(path)),
+                contextlib.closing(_read_only(path)) as old,
+                contextlib.closing(sqlite3.connect(copy)) as new,
+            ):
+                old.backup(new)
+            store = cls(copy)
+            store._behind.push(made.pop_all())
+            return store
 
     def load(self) -> Model:
         """Return the state that was committed last; other commands are never waited for."""
@@ -161,6 +180,7 @@ class SqliteStore:
         """Close the file; models that were loaded go on to read it as it was."""
         self._loaded = None
         self._db.close()
+        self._behind.close()
 
     def _connect(self) -> sqlite3.Connection:
         # What was read in one thread may be let go of in another.
@@ -175,17 +195,12 @@ class SqliteStore:
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if self._is_new():
             self._create()
-        elif self._version() in UPGRADES and not self._frozen:
+        elif not self._frozen:
             self._upgrade()
+            self._renew_indexes()
         self._db.execute("PRAGMA foreign_keys = ON")
-        version = self._version()
-        if version != SCHEMA:
-            age = "a newer" if version > SCHEMA else "an older"
-            raise LayoutMismatch(
-                f"open the store {self.path}",
-                f"{age} cipu-xdp wrote it (schema {version}, this one knows {SCHEMA})",
-                "Use the version that wrote it.",
-            )
+        if self._version() != SCHEMA:
+            raise refused(f"open the store {self.path}", self._version())
 
     def _is_new(self) -> bool:
         # In this order: whoever sees our tables sees the id that came with them.
@@ -208,10 +223,26 @@ class SqliteStore:
     def _upgrade(self) -> None:
         # Its version is asked again, inside: another command may have been first. References are
         # not checked yet, for tables are made anew that others refer to.
+        if self._version() not in UPGRADES:
+            return
         with self._transaction("IMMEDIATE"):
             while self._version() in UPGRADES:
                 for statement in UPGRADES[self._version()]:
                     self._db.execute(statement)
+
+    def _renew_indexes(self) -> None:
+        """An index that a version had in another way is no other schema, but slower."""
+        wanted = dict(index for relation in RELATIONS for index in relation.indexes)
+        if self._is_indexed(wanted) or self._version() != SCHEMA:
+            return
+        with self._transaction("IMMEDIATE"):
+            for name, sql in wanted.items() if not self._is_indexed(wanted) else ():
+                self._db.execute(f"DROP INDEX IF EXISTS {name}")
+                self._db.execute(sql)
+
+    def _is_indexed(self, wanted: Mapping[str, str]) -> bool:
+        found = self._db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
+        return wanted.items() <= dict(found.fetchall()).items()
 
     def _version(self) -> int:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -284,6 +315,19 @@ class SqliteStore:
 
     def _explaining(self, verb: str) -> contextlib.AbstractContextManager[None]:
         return _explaining(f"{verb} the store {self.path}", self.path)
+
+
+def _read_only(path: str | os.PathLike[str]) -> sqlite3.Connection:
+    """What cannot be changed by it; where no command has it open, nothing is left beside it."""
+    ahead = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro{ahead}", uri=True)
+
+
+def _is_older(path: str | os.PathLike[str]) -> bool:
+    """Whether it is to be taken over before it can be read; a damaged one is somebody else's."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_read_only(path)) as db:
+        return db.execute("PRAGMA user_version").fetchone()[0] in UPGRADES
+    return False
 
 
 def add_functions(db: sqlite3.Connection) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.records import Model
-from cipu_xdp.loader.schema import APPLICATION_ID, READ_WHOLE, SCHEMA, UPGRADES, model_of
+from cipu_xdp.loader.schema import (
+    APPLICATION_ID,
+    READ_WHOLE,
+    SCHEMA,
+    UPGRADES,
+    model_of,
+    refused,
+)
 from cipu_xdp.loader.stored_enis import StoredEnis
 
 # Of a file that is bigger not every page is looked at unasked: it takes seconds.
@@ -33,7 +40,8 @@ def examined(path: Path, *, thorough: bool = False) -> Model | None:
         thorough: look at every page and reference, also of a file that is big.
 
     Raises:
-        BadInput: it is damaged, newer than this version, or not a store.
+        BadInput: it is damaged, or not a store.
+        LayoutMismatch: it is newer than this version.
     """
     tried = f"examine the store {path}"
     try:
@@ -47,10 +55,12 @@ def examined(path: Path, *, thorough: bool = False) -> Model | None:
                 raise BadInput(tried, f"it is damaged ({said[0]})", "Put a copy back.")
             (application,) = file.execute("PRAGMA application_id").fetchone()
             (version,) = file.execute("PRAGMA user_version").fetchone()
-            if application != APPLICATION_ID or version > SCHEMA:
-                raise BadInput(tried, "it is another program's, or a newer version's", "Move it.")
+            if application != APPLICATION_ID:
+                raise BadInput(tried, "it is another program's", "Move it.")
             if version in UPGRADES:
                 return None
+            if version > SCHEMA:
+                raise refused(tried, version)
             if whole and (lost := file.execute("PRAGMA foreign_key_check").fetchone()):
                 why = f"it is damaged: a row of {lost[0]} names what is not there"
                 raise BadInput(tried, why, "Put a copy back.")

@@ -11,7 +11,7 @@ import pytest
 from models import peopled
 
 from cipu_xdp.loader import store_check
-from cipu_xdp.loader.errors import BadInput
+from cipu_xdp.loader.errors import BadInput, CipuError, LayoutMismatch
 from cipu_xdp.loader.model import Model
 from cipu_xdp.loader.schema import SCHEMA
 from cipu_xdp.loader.store import SqliteStore
@@ -83,8 +83,8 @@ def test_a_row_that_names_what_is_not_there_is_damage(path: Path) -> None:
         examined(path)
 
 
-@pytest.mark.parametrize(("version", "stored"), [(1, None), (SCHEMA + 1, BadInput)])
-def test_other_versions(path: Path, version: int, stored: type[BadInput] | None) -> None:
+@pytest.mark.parametrize(("version", "stored"), [(1, None), (SCHEMA + 2, LayoutMismatch)])
+def test_other_versions(path: Path, version: int, stored: type[CipuError] | None) -> None:
     with closing(sqlite3.connect(path)) as file:
         file.execute(f"PRAGMA user_version = {version}")
     if stored is None:
