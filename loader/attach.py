@@ -13,7 +13,7 @@ from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_row
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import REPLACE_HINT
-from cipu_xdp.loader.hooks import Hooks, left_on
+from cipu_xdp.loader.hooks import Hooks, left_on, renamed
 from cipu_xdp.loader.pins import Hooked, Place, Record
 from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import Rows, Tables, checked_sizes
@@ -34,6 +34,7 @@ class Attachment:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
         self.links = links.links()
         self.hooks = Hooks(place, tables.directory, record, devices)
+        self.links |= renamed(record, self.links, devices, place.instance)
         self._made: tuple[Model, Model | None, Rows] | None = None
 
     @classmethod
@@ -47,12 +48,8 @@ class Attachment:
         return cls(place, record, devices, Tables.open(place.make_pins()))
 
     @classmethod
-    def make(cls, place: Place, netns: int, devices: Devices, model: Model) -> "Attachment":
+    def make(cls, record: Record, place: Place, devices: Devices, model: Model) -> "Attachment":
         """Open what is attached, or make the tables of a new instance."""
-        record = place.record() or Record(netns=netns)
-        if record.netns != netns:
-            record = Record(netns=netns)  # that namespace is gone, and its devices with it
-        place.keep(record)
         sizes = checked_sizes(model.table_sizes)
         pins = place.make_pins()
         # Now that there are pins, nobody takes it for a leftover.
@@ -132,15 +129,17 @@ class Attachment:
         return {dev for dev in devs if dev and abi.u32(self.links[dev].ifindex) not in known}
 
     def bare(self, model: Model) -> set[str]:
-        """Devices of ENIs on which a hook is missing, as the kernel says."""
+        """Devices of ENIs on which a hook is missing, or not of this generation."""
         wanted = {eni.dev: eni.hook for eni in model.enis.local() if eni.dev in self.links}
         return {dev for dev, hook in wanted.items() if dev and not self._is_hooked(dev, hook)}
 
     def _is_hooked(self, dev: str, hook: str) -> bool:
-        link = self.links[dev]
-        if not self.hooks.tc_program(link.ifindex, "ingress"):
+        link, kept = self.links[dev], self.hooks.is_kept
+        if not kept(self.hooks.tc_program(link.ifindex, "ingress"), "tenant_ingress"):
             return False
-        return not self._takes_xdp(link, hook) or self.hooks.xdp_program(link.ifindex) != 0
+        return not self._takes_xdp(link, hook) or kept(
+            self.hooks.xdp_program(link.ifindex), "tenant_xdp"
+        )
 
     def _takes_xdp(self, link: Link, hook: str) -> bool:
         return hook == "xdp" and link.kind != links.TAP and self.hooks.has_program("tenant_xdp")
@@ -241,6 +240,7 @@ class Attachment:
         hooked = self._put_first(link, wanted, ours, undo)
         self._read_back(tried, link.ifindex, hooked, ours)
         self.record.uplinks[uplink.iface] = hooked
+        self.record.ifindexes[uplink.iface] = link.ifindex
         self.place.keep(self.record)
         return choice.notes(uplink, hooked, self.links)
 
@@ -278,16 +278,21 @@ class Attachment:
     def forget(self, ifaces: Iterable[str]) -> None:
         """Uplinks whose devices are gone, or go by other names."""
         for iface in ifaces:
-            self.record.uplinks.pop(iface, None)
+            self._strike_out(iface)
         self.place.keep(self.record)
+
+    def _strike_out(self, iface: str) -> None:
+        self.record.uplinks.pop(iface, None)
+        self.record.ifindexes.pop(iface, None)
 
     def drop_uplink(self, iface: str, after: Model) -> None:
         """Take an uplink's hooks off; with the last one goes everything else."""
         link = self.links.get(iface)
+        # First, for where that is refused nothing else may change.
+        self._strike_out(iface)
+        self.place.keep(self.record)
         if link:
             self.hooks.drop_all(link.ifindex)
-        self.record.uplinks.pop(iface, None)
-        self.place.keep(self.record)
         if self.record.uplinks:
             self.write(after)
         else:
@@ -304,6 +309,8 @@ def clear(place: Place, record: Record, devices: Devices) -> None:
     Also where its pins are gone: TC's programs are known by their names, and XDP's went with them.
     """
     found = links.links()
+    if place.record_file.exists():
+        place.keep(record)  # where that is refused nothing else may change
     if place.pins is not None or left_on(devices, found, place.instance):
         hooks = Hooks(place, place.make_pins() / generations.DRAFT, record, devices)
         for link in found.values():

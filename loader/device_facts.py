@@ -8,7 +8,7 @@ doctor_instance.
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cipu_xdp.loader import (
     abi,
     capacity,
     ethtool,
+    generations,
     hooks,
     limit_rows,
     links,
@@ -38,7 +39,7 @@ from cipu_xdp.loader.doctor_facts import (
 from cipu_xdp.loader.foreign import Obstacle, Way
 from cipu_xdp.loader.nic import Nic, nic, told
 from cipu_xdp.loader.pins import Place, Record
-from cipu_xdp.loader.records import Link, Model
+from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import WRITTEN, Tables
 
 SYSCTLS = Path("/proc/sys/net/ipv4/conf")
@@ -80,7 +81,10 @@ class Sight:
     @cached_property
     def links(self) -> dict[str, Link]:
         """The devices, as rows know them."""
-        return links.links()
+        found = links.links()
+        if self.record is None:
+            return found
+        return found | hooks.renamed(self.record, found, self.netlink, self.place.instance)
 
     @cached_property
     def seen(self) -> dict[str, underlay.Seen]:
@@ -95,7 +99,14 @@ class Sight:
     @property
     def again(self) -> str:
         """The command that attaches what is configured once more; "" if nothing is."""
-        return next((attach_as(one) for one in self.model.uplinks.values()), "")
+        configured = self.model.uplinks.values()
+        return next((attach_as(replace(one, iface=self._called(one))) for one in configured), "")
+
+    def _called(self, uplink: Uplink) -> str:
+        """The name that an uplink's device has now."""
+        link = self.links.get(uplink.iface)
+        names = (name for name, one in self.links.items() if one is link)
+        return next(names, uplink.iface)
 
     def uplinks(self) -> list[str]:
         """Every device that is configured or attached as an uplink."""
@@ -116,19 +127,26 @@ class Sight:
             carrier=seen.carrier,
             nic=nic(name, link.ifindex) if uplink or xdp else Nic(),
             obstacles=way,
-            programs=frozenset(self._programs(link.ifindex)),
+            programs=frozenset(self._programs(link.ifindex, uplink=uplink)),
             peer=self._peer(seen) if xdp and link.kind == "veth" else None,
         )
 
-    def _programs(self, ifindex: int) -> Iterator[str]:
-        """Where ours are, each as it is found on the device itself."""
+    def _programs(self, ifindex: int, *, uplink: bool) -> Iterator[str]:
+        """Where ours are, those that count, each as it is found on the device itself."""
         pins = self.place.pins
-        own = hooks.xdp_program(pins, ifindex) if pins else 0
-        if own and own in self.netlink.xdp_programs(ifindex):
+        newest = generations.known(pins)[-1:] if pins else []
+        if pins is None or not newest:
+            return
+        side, kept = ("uplink", ifindex) if uplink else ("tenant", 0)
+        own = hooks.xdp_program(pins, ifindex)
+        current = own == hooks.kept_program(newest[0], f"{side}_xdp", kept)
+        if own and current and own in self.netlink.xdp_programs(ifindex):
             yield "xdp"
         for direction, parent in hooks.DIRECTIONS.items():
+            number = hooks.kept_program(newest[0], f"{side}_{direction}", kept)
             filters = self.netlink.filters(ifindex, parent)
-            if any(one.of(self.place.instance, direction) for one in filters):
+            found = [one.program for one in filters if one.of(self.place.instance, direction)]
+            if number in found:
                 yield f"tc {direction}"
 
     def _peer(self, seen: underlay.Seen) -> Peer | None:
@@ -202,7 +220,7 @@ class Sight:
         silent = underlay.unanswered()
         for host in sorted(self.model.hosts, key=lambda one: (one.version, one.packed)):
             ours = [one for one in self.model.uplinks.values() if one.vtep.version == host.version]
-            uplinks, way = frozenset(one.iface for one in ours), underlay.way(host)
+            uplinks, way = frozenset(map(self._called, ours)), underlay.way(host)
             if way is None:
                 yield Reach(host, uplinks)
             else:

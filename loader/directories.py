@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories that are their owner's alone, each of those that are made on the way too."""
+"""Directories that are their owner's alone, and files in them that are whole or not there."""
 
 from pathlib import Path
+
+from cipu_xdp.loader.errors import file_refused
 
 
 def make_private(directory: Path) -> None:
@@ -16,3 +18,22 @@ def make_private(directory: Path) -> None:
     for missing in reversed([directory, *directory.parents]):
         if not missing.exists():
             missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_whole(tried: str, path: Path, text: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        KernelRefused: its file system is full, or is not written to.
+    """
+    draft = path.with_suffix(".new")
+    try:
+        make_private(path.parent)
+        try:
+            draft.write_text(text)
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise file_refused(tried, path.parent, error) from error

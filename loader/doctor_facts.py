@@ -16,6 +16,8 @@ from cipu_xdp.loader.pins import Hooked
 from cipu_xdp.loader.records import Address, Eni, Link, Uplink
 
 PORT = 4789  # RFC 7348, 4.1
+# What may be wrong with a file system.
+READ_ONLY, FULL = "is read-only", "is full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,17 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A file or directory that only its owner, root, may write, or even read."""
+    """A file or directory that only its owner, root, may write, or even read.
+
+    `trouble` says why its file system takes nothing ("": it does), and `root` where that begins.
+    """
 
     path: str
     owner: int
     mode: int
     wanted: int = 0o700
+    trouble: str = ""
+    root: str = "/"
 
 
 @dataclass(frozen=True, slots=True)

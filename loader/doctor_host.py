@@ -7,7 +7,16 @@
 import re
 from collections.abc import Iterator
 
-from cipu_xdp.loader.doctor_facts import Clock, Directory, Instance, Kernel, Lab, Memory, Tool
+from cipu_xdp.loader.doctor_facts import (
+    READ_ONLY,
+    Clock,
+    Directory,
+    Instance,
+    Kernel,
+    Lab,
+    Memory,
+    Tool,
+)
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.findings import Finding, ok, refusing, warning, wrong
 from cipu_xdp.loader.table import layout
@@ -62,6 +71,10 @@ def tool(facts: Tool) -> Findings:
 def directory(facts: Directory) -> Findings:
     """What only root may write must be root's; that others may read it is bad enough."""
     told = f"mode {facts.mode:04o}"
+    if facts.trouble:
+        told = f"its file system {facts.trouble}: no change can be kept"
+        again = f"mount -o remount,rw {facts.root}" if facts.trouble == READ_ONLY else None
+        yield wrong("file system", facts.path, told, again)
     if facts.owner:
         told = f"it belongs to user {facts.owner}"
         yield wrong("permissions", facts.path, told, f"chown root: {facts.path}")

@@ -52,7 +52,7 @@ class Hooks:
         return kernel.open_pin(str(self._kept(ifindex) / name))
 
     def _kept(self, ifindex: int) -> Path:
-        return self._generation / (f"uplinks/{ifindex}" if ifindex else "programs")
+        return kept_at(self._generation, ifindex)
 
     def kept_tags(self, ifindex: int) -> dict[str, str]:
         """The digests of what is kept for tenants, and for an uplink, by name: also of arrays."""
@@ -63,6 +63,14 @@ class Hooks:
                 tags[path.name] = kernel.program_info(fd).tag
                 os.close(fd)
         return tags
+
+    def is_kept(self, number: int, name: str, ifindex: int = 0) -> bool:
+        """Is this program, by its id, the one that is kept under a name?
+
+        Others of ours, of a generation that is gone, may hang on a device that
+        was not there when hooks were replaced: what they call is gone with it.
+        """
+        return number != 0 and number == kept_program(self._generation, name, ifindex)
 
     def has_program(self, name: str) -> bool:
         """Is a program of that name kept?"""
@@ -194,6 +202,24 @@ class Hooks:
         return Way(self._devices, ifindex, self.xdp_program(ifindex), tried, hint)
 
 
+def renamed(
+    record: Record, links: Mapping[str, Link], devices: Devices, instance: str
+) -> dict[str, Link]:
+    """Uplinks whose devices have other names now, by the names that they were attached by.
+
+    Our programs are on them still, and until they are attached again it is by
+    those names that they are known.
+    """
+    names = {link.ifindex: name for name, link in links.items()}
+    found = {
+        iface: names[number]
+        for iface, number in record.ifindexes.items()
+        if iface not in links and number in names
+    }
+    ours = set(left_on(devices, {name: links[name] for name in found.values()}, instance))
+    return {iface: links[name] for iface, name in found.items() if name in ours}
+
+
 def left_on(devices: Devices, links: Mapping[str, Link], instance: str) -> list[str]:
     """The devices that have TC programs of an instance, though there be nothing else of it."""
     return sorted(
@@ -205,6 +231,23 @@ def left_on(devices: Devices, links: Mapping[str, Link], instance: str) -> list[
             for found in devices.filters(link.ifindex, parent)
         )
     )
+
+
+def kept_at(generation: Path, ifindex: int) -> Path:
+    """Where a generation keeps programs: of tenants (0), or of an uplink."""
+    return generation / (f"uplinks/{ifindex}" if ifindex else "programs")
+
+
+def kept_program(generation: Path, name: str, ifindex: int = 0) -> int:
+    """The id of the program that is kept under a name, 0 for none: of tenants, or of an uplink."""
+    path = kept_at(generation, ifindex) / name
+    if not path.exists():
+        return 0
+    fd = kernel.open_pin(str(path))
+    try:
+        return kernel.program_info(fd).id
+    finally:
+        os.close(fd)
 
 
 def has_program(pins: Path, name: str) -> bool:

@@ -5,6 +5,7 @@ Reads and changes nothing. What the kernel can do is tried in doctor_probes; all
 of it is judged in doctor_host.
 """
 
+import os
 import platform
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +24,16 @@ from cipu_xdp.loader import (
     pins,
     source,
 )
-from cipu_xdp.loader.doctor_facts import Clock, Directory, Instance, Lab, Memory, Tool
+from cipu_xdp.loader.doctor_facts import (
+    FULL,
+    READ_ONLY,
+    Clock,
+    Directory,
+    Instance,
+    Lab,
+    Memory,
+    Tool,
+)
 from cipu_xdp.loader.errors import BadInput, CipuError
 from cipu_xdp.loader.lab_plan import PREFIX
 from cipu_xdp.loader.pins import Place
@@ -99,7 +109,18 @@ def directories(place: Place) -> Iterator[Directory]:
 
 def _permissions(path: Path, wanted: int) -> Directory:
     seen = path.stat()
-    return Directory(str(path), seen.st_uid, stat.S_IMODE(seen.st_mode), wanted)
+    return Directory(str(path), seen.st_uid, stat.S_IMODE(seen.st_mode), wanted, *_trouble_of(path))
+
+
+def _trouble_of(path: Path) -> tuple[str, str]:
+    """Why nothing can be written there, and where what it lies on is mounted."""
+    file_system = os.statvfs(path)
+    root = next((str(one) for one in (path, *path.parents) if one.is_mount()), "/")
+    if file_system.f_flag & os.ST_RDONLY:
+        return READ_ONLY, root
+    # What has no blocks at all, such as the pins', is not full.
+    full = file_system.f_blocks and not file_system.f_bfree
+    return (FULL, root) if full else ("", root)
 
 
 def instances(here: str, uplinks: Iterable[str]) -> Iterator[Instance]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cipu_xdp.loader import netns, pins, session_ends
-from cipu_xdp.loader.errors import BadInput, NotAttached
+from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
 from cipu_xdp.loader.links import TAP
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.store import SqliteStore
@@ -93,11 +93,17 @@ class Instance:
         record = self.place.record()
         if record is None or self.place.pins is None:
             raise NotAttached(
-                f"change the instance {self.place.instance}",
-                "nothing is attached",
-                "Attach an interface first: cipu-xdp attach IFACE.",
+                f"change the instance {self.place.instance}", "nothing is attached", self._hint()
             )
         return record
+
+    def _hint(self) -> str:
+        lost: list[str] = []
+        with contextlib.suppress(CipuError):
+            lost += self.model().uplinks
+        if lost:
+            return f"Bring back {' and '.join(lost)}: cipu-xdp restore."
+        return "Attach an interface first: cipu-xdp attach IFACE."
 
     def _heal(self, store: SqliteStore, attachment: "Attachment") -> None:
         """Finish or take back what a killed command left half done."""
@@ -149,9 +155,9 @@ class Instance:
             changed = _checked(before, after, attachment, since)
             touched = changed | attachment.unhooked(after)
             intents = touched or {TABLES}
+            attachment.note_written(None)
             for intent in intents:
                 store.intend(intent)
-            attachment.note_written(None)
             with Undo() as undo:
                 undo.step(store.commit, before, before, settle=intents)
                 undo.step(attachment.restore_tenants, before, touched)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cipu_xdp.loader import abi, pins
+from cipu_xdp.loader.directories import write_whole
 from cipu_xdp.loader.errors import LayoutMismatch
 from cipu_xdp.loader.table import Declaration, declarations, layout
 
@@ -72,7 +73,7 @@ def _made(name: str, plain: Mapping[str, Any]) -> Layout:
 
 
 def keep() -> None:
-    """Leave this version's layout for others to read."""
+    """Leave this version's layout for others to read. Raises KernelRefused."""
     own = ours()
     plain = {
         "records": {
@@ -82,10 +83,7 @@ def keep() -> None:
         "tables": [one.plain() for one in own.tables.values()],
         "verdicts": own.verdicts,
     }
-    pins.RUN.mkdir(mode=0o700, exist_ok=True)
-    draft = _file(own.name).with_suffix(".new")
-    draft.write_text(json.dumps(plain))
-    draft.replace(_file(own.name))
+    write_whole("note how the tables are laid out", _file(own.name), json.dumps(plain))
 
 
 def _file(name: str) -> Path:

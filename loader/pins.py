@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cipu_xdp.loader import netns
-from cipu_xdp.loader.directories import make_private
+from cipu_xdp.loader.directories import make_private, write_whole
 from cipu_xdp.loader.errors import BadInput, KernelRefused, file_refused
 
 RUN = Path("/run/cipu-xdp")
@@ -31,7 +31,10 @@ CLONE_NEWNS = 0x20000
 
 @dataclass
 class Hooked:
-    """How an uplink was attached: "tc" or "xdp", why that, and XDP's mode."""
+    """How an uplink was attached: "tc" or "xdp", why that, and XDP's mode.
+
+    Other versions read it: what is new goes into the record.
+    """
 
     hook: str
     why: str
@@ -43,13 +46,15 @@ class Record:
     """What is attached, and where; kept in /run, gone after a reboot like what it describes.
 
     `clsact` are the devices (by ifindex) whose clsact qdisc we added, `written`
-    is what the tables are in line with (Attachment.state).
+    is what the tables are in line with (Attachment.state), `ifindexes` are the
+    uplinks' numbers, which they keep when they get other names.
     """
 
     netns: int
     uplinks: dict[str, Hooked] = field(default_factory=dict)
     clsact: list[int] = field(default_factory=list)
     written: str | None = None
+    ifindexes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,14 @@ class Place:
             raise BadInput(f"read the record {self.record_file}", why, hint) from error
 
     def keep(self, record: Record) -> None:
-        """Write the record, whole or not at all."""
-        RUN.mkdir(mode=0o700, exist_ok=True)
-        draft = self.record_file.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(record)))
-        draft.replace(self.record_file)
+        """Write the record, whole or not at all. Raises KernelRefused."""
+        tried = f"note what is attached of {self.instance}"
+        write_whole(tried, self.record_file, json.dumps(asdict(record)))
 
     def make_pins(self) -> Path:
         """The directory of the instance's pins, made if there is none."""
+        if there := self.pins:
+            return there
         with locked(STATE / "lock"):
             root = _mounted() or _mount()
             (root / self.instance).mkdir(mode=0o700, exist_ok=True)

@@ -6,10 +6,11 @@ is. One that cannot be is no reason not to bring back the others.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from cipu_xdp.loader import links, presence, status, uplinks
-from cipu_xdp.loader.errors import CipuError
+from cipu_xdp.loader.errors import CipuError, NotAttached
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.records import Uplink
 
@@ -28,11 +29,20 @@ def restore(instance: Instance, progress: Callable[[str], None]) -> Answer:
     for iface, uplink in sorted(instance.model().uplinks.items()):
         if iface in in_place:
             answers.append({"iface": iface, "state": "in place", "error": None})
-        else:
+            continue
+        with suppress(uplinks.Detached):  # by a command beside this one
             answers.append({"iface": iface} | _restored(instance, uplink, progress))
     if in_place:
-        instance.bring_in_line()
+        _bring_in_line(instance)
     return {"instance": instance.place.instance, "uplinks": answers}
+
+
+def _bring_in_line(instance: Instance) -> None:
+    try:
+        instance.bring_in_line()
+    except NotAttached:
+        if instance.model().uplinks:
+            raise
 
 
 def _in_place(instance: Instance) -> set[str]:
@@ -47,7 +57,9 @@ def _in_place(instance: Instance) -> set[str]:
 
 def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None]) -> Answer:
     try:
-        uplinks.attach_uplink(instance, uplinks.wish_of(uplink, progress))
+        uplinks.attach_uplink(instance, uplinks.wish_of(uplink, progress), again=uplink)
+    except uplinks.Detached:
+        raise
     except CipuError as error:
         found = links.links()
         other = presence.holder_of(uplink.vtep, found)

@@ -22,7 +22,7 @@ from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.pins import Hooked, Place
-from cipu_xdp.loader.records import Model, Uplink
+from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.tables import WRITTEN
 
 Answer = dict[str, Any]
@@ -38,6 +38,7 @@ def status(place: Place, model: Model) -> Answer:
         "store": str(place.store),
         "version": __version__,
         "attached": attached,
+        "configured": sorted(model.uplinks),
         "uplinks": [],
         "vpcs": len(model.vpcs),
         "subnets": len(model.subnets),
@@ -78,8 +79,10 @@ def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
     hooked = attachment.record.uplinks.get(uplink.iface, Hooked("none", "it is not attached"))
     programs = list(_programs(attachment, link.ifindex)) if link else []
     expected = {"tc ingress", "tc egress"} | ({"xdp"} if hooked.hook == "xdp" else set())
+    current = {one["hook"] for one in programs if one.pop("current")}
     return {
         "iface": uplink.iface,
+        "device": _name_now(attachment, link),
         "ifindex": link.ifindex if link else None,
         "vtep": str(uplink.vtep),
         "vxlan_port": uplink.vxlan_port,
@@ -89,15 +92,21 @@ def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
         "xdp_mode": hooked.xdp_mode or None,
         "mtu": link.mtu if link else None,
         "tenant_mtu": link.mtu - OVERHEAD[uplink.vtep.version] if link else None,
-        "nic": _nic(uplink.iface, link.ifindex) if link else None,
+        "nic": _nic(attachment, link) if link else None,
         "shaping": show_limits.pacing(link, model),
         "programs": programs,
-        "ok": expected <= {one["hook"] for one in programs} and hooked.hook != "none",
+        "ok": expected <= current and hooked.hook != "none",
     }
 
 
-def _nic(iface: str, ifindex: int) -> Answer:
-    one = nic.nic(iface, ifindex)
+def _name_now(attachment: Attachment, link: Link | None) -> str | None:
+    """What the device is called now, None if it is gone."""
+    names = (name for name, one in attachment.links.items() if one is link)
+    return next(names, None)
+
+
+def _nic(attachment: Attachment, link: Link) -> Answer:
+    one = nic.nic(_name_now(attachment, link) or "", link.ifindex)
     return {
         "driver": one.driver or None,
         "xdp": None if one.xdp is None else nic.xdp_names(one.xdp),
@@ -109,13 +118,14 @@ def _nic(iface: str, ifindex: int) -> Answer:
 def _programs(attachment: Attachment, ifindex: int) -> Iterator[Answer]:
     hooks = attachment.hooks
     found = {
-        "xdp": hooks.xdp_program(ifindex),
-        "tc ingress": hooks.tc_program(ifindex, "ingress"),
-        "tc egress": hooks.tc_program(ifindex, "egress"),
+        "xdp": (hooks.xdp_program(ifindex), "uplink_xdp"),
+        "tc ingress": (hooks.tc_program(ifindex, "ingress"), "uplink_ingress"),
+        "tc egress": (hooks.tc_program(ifindex, "egress"), "uplink_egress"),
     }
-    for hook, number in found.items():
+    for hook, (number, name) in found.items():
         if number:
-            yield {"hook": hook} | _program(number)
+            current = hooks.is_kept(number, name, ifindex)
+            yield {"hook": hook, "current": current} | _program(number)
 
 
 def _program(number: int) -> Answer:

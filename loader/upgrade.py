@@ -23,6 +23,7 @@ from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.tables import Tables, checked_sizes
 from cipu_xdp.loader.undo import Undo
 
+GONE = "gone"
 Answer = dict[str, Any]
 Progress = Callable[[str], None]
 
@@ -51,9 +52,9 @@ def upgrade(
         table_sizes: tables that are to hold another number of rows from now on.
 
     Returns:
-        the version, of each uplink "iface", "state" ("same", "tested" or
-        "replaced") and "programs": of each name the tag "was" and "is", None for none;
-        and "tables": the names of those that are new.
+        the version, of each uplink "iface", "state" ("same", "tested", "replaced", or
+        "gone" if its device is not there) and "programs": of each name the tag "was" and
+        "is", None for none; and "tables": the names of those that are new.
 
     Raises:
         NotAttached: there is nothing to replace.
@@ -63,6 +64,9 @@ def upgrade(
     """
     with instance.locked(), Devices() as devices, instance.store() as store:
         record, pins = instance.attached(), instance.place.make_pins()
+        # Where these are refused, nothing else may change.
+        instance.place.keep(record)
+        layouts.keep()
         before, intents = store.load(), store.intents()
         after = _with_sizes(before, table_sizes)
         with closing(Tables.of(generations.newest(pins))) as old:
@@ -83,7 +87,10 @@ def upgrade(
                 attachment.restore_tenants(after, intents - set(after.uplinks))
                 store.commit(before, after, settle=intents - set(after.uplinks))
             attachment.note_written(attachment.state(after, store.revision()))
-    return answer | {"uplinks": [one | {"state": "replaced"} for one in answer["uplinks"]]}
+    replaced = [
+        one if one["state"] == GONE else one | {"state": "replaced"} for one in answer["uplinks"]
+    ]
+    return answer | {"uplinks": replaced}
 
 
 def _with_sizes(model: Model, sizes: Mapping[str, int]) -> Model:
@@ -115,8 +122,12 @@ def _uplinks(attachment: Attachment, model: Model) -> list[str]:
 
 def _answer(attachment: Attachment, old: Tables, made: Made, *, dry_run: bool) -> Answer:
     before = Hooks(attachment.place, old.directory, attachment.record, attachment.devices)
-    uplinks = []
-    for name, ours in made.uplinks.items():
+    uplinks: list[Answer] = []
+    for name in attachment.record.uplinks:
+        ours = made.uplinks.get(name)
+        if ours is None:
+            uplinks.append({"iface": name, "state": GONE, "programs": []})
+            continue
         kept = before.kept_tags(attachment.links[name].ifindex)
         was = {one: tag for one, tag in kept.items() if one not in program.ARRAYS.values()}
         now = made.tenant.tags() | ours.tags()
@@ -130,7 +141,7 @@ def _answer(attachment: Attachment, old: Tables, made: Made, *, dry_run: bool) -
 
 
 def _differs(answer: Answer) -> bool:
-    return bool(answer["tables"]) or any(one["state"] != "same" for one in answer["uplinks"])
+    return bool(answer["tables"]) or any(one["state"] == "tested" for one in answer["uplinks"])
 
 
 def _replace(draft: Attachment, old: Tables, made: Made, model: Model, undo: Undo) -> Attachment:
@@ -141,7 +152,6 @@ def _replace(draft: Attachment, old: Tables, made: Made, model: Model, undo: Und
     draft.hooks.keep_programs(made.tenant.fds, undo)
     for name, ours in made.uplinks.items():
         draft.hooks.keep_uplink(draft.links[name].ifindex, ours.fds, undo)
-    layouts.keep()
     draft.tables.complete()
     undo.step(generations.discard, draft.tables.directory)
     attachment = Attachment(draft.place, draft.record, draft.devices, draft.tables)

@@ -46,11 +46,24 @@ def wish_of(uplink: Uplink, progress: Callable[[str], None]) -> Wish:
     )  # fmt: skip
 
 
-def attach_uplink(instance: Instance, wish: Wish) -> list[str]:
-    """Attach an uplink, or replace it in place; returns notes for people."""
+class Detached(NotAttached):
+    """It was to be attached again, and another command has detached it, or changed it, since."""
+
+
+def attach_uplink(instance: Instance, wish: Wish, *, again: Uplink | None = None) -> list[str]:
+    """Attach an uplink, or replace it in place; returns notes for people.
+
+    Args:
+        again: what the store must say of it still, for it to be attached.
+
+    Raises:
+        Detached: the store says something else.
+    """
     with instance.locked(), Devices() as devices, instance.store() as store:
         _alone(instance)
         before = store.load()
+        if again and before.uplinks.get(wish.iface) != again:
+            raise Detached(f"attach {wish.iface}", "it is not configured any more")
         after = _with_sizes(instance, _with_uplink(before, wish), wish)
         _require(instance, devices, wish)
         store.intend(wish.iface)
@@ -58,7 +71,8 @@ def attach_uplink(instance: Instance, wish: Wish) -> list[str]:
             undo.step(store.commit, before, before, settle=[wish.iface])
             if instance.place.pins is None:
                 undo.step(_clear, instance, devices)
-            attachment = Attachment.make(instance.place, netns.identity(), devices, after)
+            record = _reserved(instance)
+            attachment = Attachment.make(record, instance.place, devices, after)
             with contextlib.closing(attachment):
                 notes = _put(attachment, store, before, after, wish)
     return notes
@@ -90,6 +104,19 @@ def _clear(instance: Instance, devices: Devices) -> None:
         instance.place.clear()
 
 
+def _reserved(instance: Instance) -> pins.Record:
+    """The record, written before another instance looks whether it is alone here."""
+    place, here = instance.place, netns.identity()
+    with pins.locked(pins.STATE / "lock"):
+        _alone(instance)
+        record = place.record()
+        if record is None or record.netns != here:
+            # A namespace that is gone took its devices with it.
+            record = pins.Record(netns=here)
+        place.keep(record)
+        return record
+
+
 def _alone(instance: Instance) -> None:
     """One instance per network namespace: two would fight over its devices."""
     here = netns.identity()
@@ -109,7 +136,10 @@ def _with_uplink(before: Model, wish: Wish) -> Model:
         asked = underlay_address(wish.vtep) if wish.vtep else None
     link = needs.require_uplink(tried, wish.iface, asked)
     with trying(tried):
-        vtep = asked or underlay_address(own_addresses(link)[0])
+        known, own = before.uplinks.get(wish.iface), own_addresses(link)
+        # The one that it has, if it still can.
+        kept = known.vtep if known and known.vtep in own else None
+        vtep = asked or kept or underlay_address(own[0])
     for other in before.uplinks.values():
         if other.vtep == vtep and other.iface not in links.links():
             # It has another name now, or another NIC has taken its place.

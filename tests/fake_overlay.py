@@ -139,6 +139,7 @@ WHOLE_GROUP = GROUP | {
 }
 UPLINK = {
     "iface": "eth0",
+    "device": "eth0",
     "ifindex": 2,
     "vtep": "192.0.2.1",
     "vxlan_port": 4789,
@@ -165,6 +166,7 @@ STATUS = {
     "store": "/var/lib/cipu-xdp/default/store.db",
     "version": "0.1.0",
     "attached": True,
+    "configured": ["eth0"],
     "uplinks": [UPLINK],
     "vpcs": 1,
     "subnets": 2,

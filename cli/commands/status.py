@@ -21,7 +21,16 @@ def _hook(uplink: Row) -> str:
 
 
 def _health(uplink: Row) -> str:
-    return "in place" if uplink["ok"] else "NOT IN PLACE, attach it again"
+    if not uplink["ok"]:
+        return "NOT IN PLACE, cipu-xdp restore puts it back"
+    if uplink["device"] not in (None, uplink["iface"]):
+        return f"in place; it is called {uplink['device']} now: cipu-xdp attach {uplink['device']}"
+    return "in place"
+
+
+def _attached(state: Row) -> object:
+    lost = not state["attached"] and state["configured"]
+    return f"no; cipu-xdp restore brings back {', '.join(lost)}" if lost else state["attached"]
 
 
 def _shaping(uplink: Row) -> str:
@@ -77,7 +86,7 @@ INSTANCE_FIELDS = (
     Column("version", "version"),
     Column("namespace", "netns"),
     Column("store", "store"),
-    Column("attached", "attached"),
+    Column("attached", _attached),
     Column("VPCs", "vpcs"),
     Column("subnets", "subnets"),
     Column("ENIs", lambda state: _enis(state["enis"])),

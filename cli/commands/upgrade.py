@@ -14,6 +14,7 @@ SENTENCES = {
     "same": "runs the same programs already",
     "tested": "would get the programs below; they load and pass the test",
     "replaced": "runs the programs below now",
+    "gone": "is not there; when it is back, cipu-xdp restore gives it the new programs",
 }
 PROGRAMS = (Column("program", "name"), Column("was", "was"), Column("is", "is"))
 
@@ -55,5 +56,5 @@ def upgrade(dry_run: bool, force: bool, table_sizes: tuple[tuple[str, int], ...]
 
 def _show(uplink: Row) -> None:
     click.echo(f"{uplink['iface']} {SENTENCES[uplink['state']]}")
-    if uplink["state"] != "same":
+    if uplink["programs"] and uplink["state"] != "same":
         output.print_table(uplink["programs"], PROGRAMS)
