@@ -7,7 +7,6 @@ Each is said in a sentence, changes nothing, and stops no packet.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +14,12 @@ from pathlib import Path
 
 import pytest
 from command import UPLINK, VTEP, Machine, machine
-from lab import run, wait_for
+from disks import CHANGES, READING, fill, whole
+from lab import run
 
 from cipu_xdp.loader.pins import Place
 
 pytestmark = pytest.mark.root
-
-READING = (("status",), ("vpc", "list"), ("eni", "show", "eni-t1"), ("export",), ("limit", "list"))
-CHANGES = (
-    ("vpc", "create", "green", "--vni", "300"),
-    ("limit", "set", "eni-t1", "egress", "--rate", "1mbit"),
-    ("eni", "set", "eni-t2", "--no-source-check"),
-)
 
 
 @pytest.fixture(name="host")
@@ -50,30 +43,6 @@ def small_disk(host: Machine) -> Iterator[Path]:
         yield place
     finally:
         run("umount", "--lazy", place)
-
-
-def fill(place: Path) -> Path:
-    """Take all the room there is; returns what gives it back when it goes."""
-    filler = place / "filler"
-    file = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    try:
-        while os.write(file, bytes(4096)):
-            pass
-    except OSError:
-        return filler
-    finally:
-        os.close(file)
-    raise AssertionError("there is no end of room")
-
-
-def whole(host: Machine) -> None:
-    """Fail unless packets pass as they should, and tables are in line with the store."""
-    # A neighbour that was asked for in vain is asked for again once a second.
-    wait_for(lambda: host.ping("t1", "10.0.0.12"), "t1 reaches t2")
-    assert not host.ping("t3", "10.0.0.12")
-    status = host.do("status")
-    assert [up["ok"] for up in status["uplinks"]] == [True]
-    assert all(table["in_line"] is not False for table in status["tables"]), status["tables"]
 
 
 def test_a_full_disk_is_said_changes_nothing_and_stops_no_reader(host: Machine) -> None:
