@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import UPLINK, VTEP, Machine, machine
+from command import SCRIPT, UPLINK, VTEP, Machine, machine
 from disks import CHANGES, READING, fill, whole
 from lab import run
 
@@ -104,10 +104,12 @@ def test_an_uplink_by_another_name_is_told_and_attached_in_place(host: Machine) 
     rename(host, UPLINK, "wan0")
     assert host.ping("t1", "10.0.0.12")
     (found,) = host.do("status")["uplinks"]
-    assert (found["ok"], found["why"]) == (False, "the device is gone")
+    assert (found["ok"], found["device"]) == (True, "wan0")
+    assert host.do("restore")["uplinks"][0]["state"] == "in place"
     (line,) = [one for one in doctor(host) if one["check"] == "device" and one["state"] == "wrong"]
     assert f"wan0 has its address {VTEP}" in line["found"]
     assert line["mend"].endswith("attach wan0")
+    Place(host.name).clear()
     result = host.command("restore")
     assert result.code == 2
     assert f"wan0 has its address {VTEP}: cipu-xdp attach wan0." in result.said
@@ -191,7 +193,9 @@ def test_pins_that_are_gone_stop_no_packet_and_come_back_with_restore(host: Mach
     shutil.rmtree(pins)
     assert host.ping("t1", "10.0.0.12")
     assert not host.ping("t3", "10.0.0.12")
-    assert "cipu-xdp attach IFACE" in host.command("vpc", "create", "green", "--vni", "300").said
+    refused = host.command("vpc", "create", "green", "--vni", "300")
+    assert (refused.code, refused.answer["hint"]) == (3, f"Bring back {UPLINK}: cipu-xdp restore.")
+    assert f"cipu-xdp restore brings back {UPLINK}" in run(str(SCRIPT), "status", netns=host.name)
     assert host.do("restore")["uplinks"][0]["state"] == "restored"
     whole(host)
 
