@@ -10,6 +10,7 @@ importing pydantic takes longer than most commands.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from cipu_xdp.loader import parse
 from cipu_xdp.loader import topology_records as topology
@@ -43,6 +45,7 @@ from cipu_xdp.loader.topology_words import (
     TenantMtu,
     Vni,
     Vtep,
+    said,
 )
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -152,10 +155,16 @@ def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
     Raises:
         BadInput: names the place in the file and what is allowed there.
     """
+    if plain is None:
+        # The output of what failed is no wish to have nothing.
+        raise BadInput(f"use {source}", "it says nothing", "Write 'vpcs: {}' to mean no VPC.")
     try:
-        part = FilePart.model_validate({} if plain is None else plain)
+        part = FilePart.model_validate(plain)
     except ValidationError as error:
         raise _bad_input(error, source) from None
+    except RecursionError:
+        why = "a value is nested too deep"
+        raise BadInput(f"use {source}", why, "See cipu-xdp apply --schema.") from None
     made = topology.Topology(
         name=part.name or name,
         source=source,
@@ -257,7 +266,7 @@ def _check_host(made: topology.Topology, host: str | None, place: str) -> None:
 
 def _bad_input(error: ValidationError, source: str) -> BadInput:
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(step) for step in first["loc"] if step != "[key]") or "the file"
+    place = ".".join(_steps(first)) or "the file"
     unfit = first.get("ctx", {}).get("error")
     if isinstance(unfit, Unfit):
         return BadInput(f"use {source}", f"{place}: {unfit.why}", unfit.hint)
@@ -266,5 +275,15 @@ def _bad_input(error: ValidationError, source: str) -> BadInput:
         message = "It should be a mapping of keys and values"
     if first["type"] == "missing":
         return BadInput(f"use {source}", f"{place} is missing", "Add it.")
-    why = f"{place}: {first['input']!r:.60} does not fit"
+    why = f"{place}: {said(first['input'])} does not fit"
     return BadInput(f"use {source}", why, f"{message}.")
+
+
+def _steps(error: ErrorDetails) -> list[str]:
+    """The keys and places that lead to it, as the file spells them."""
+    *steps, last = map(str, error["loc"] or [""])
+    if last != "[key]":
+        return [*steps, last]
+    key = error["input"]
+    # pydantic tells the key true as 1.
+    return [*steps[:-1], json.dumps(key)] if isinstance(key, bool | None) else steps

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from reprlib import Repr
 from typing import Annotated, Any
 
 from pydantic import (
@@ -28,10 +29,16 @@ MIN_MTU = 1350  # IPv6 needs 1280 (RFC 8200, 5), VXLAN over IPv6 takes 70
 MAX_MTU = 65535
 
 
+# A value as it is said back: of a page, or lists in lists without end, the beginning.
+_short = Repr()
+_short.maxstring = _short.maxother = 60
+said = _short.repr
+
+
 def _text(check: Callable[[str], Any]) -> PlainValidator:
     def validate(value: object) -> Any:
         if not isinstance(value, str):
-            raise Unfit(f"{value!r} is not text", "Put it between quotes.")
+            raise Unfit(f"{said(value)} is not text", "Put it between quotes.")
         return check(value)
 
     return PlainValidator(validate)
