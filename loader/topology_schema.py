@@ -17,9 +17,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     model_validator,
 )
@@ -30,10 +33,12 @@ from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
 from cipu_xdp.loader.rules import MAX_ENI_ADDRESSES
+from cipu_xdp.loader.timeouts import DEFAULTS, MAX_SECONDS, MIN_SECONDS
 from cipu_xdp.loader.topology_enis import plain_eni
-from cipu_xdp.loader.topology_groups import Number, SecurityGroupPart, groups_of
+from cipu_xdp.loader.topology_groups import SecurityGroupPart, groups_of
 from cipu_xdp.loader.topology_limits import LimitsPart, limits_of
 from cipu_xdp.loader.topology_words import (
+    CIDR,
     Device,
     Flag,
     Ip,
@@ -45,11 +50,23 @@ from cipu_xdp.loader.topology_words import (
     TenantMtu,
     Vni,
     Vtep,
+    given,
     said,
 )
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
+
+
+Seconds = Annotated[int, Field(strict=True)]
+SECONDS = {"type": "integer", "minimum": MIN_SECONDS, "maximum": MAX_SECONDS}
+TIMEOUTS = WithJsonSchema(
+    {
+        "type": "object",
+        "propertyNames": {"enum": list(DEFAULTS)},
+        "additionalProperties": SECONDS,
+    }
+)
 
 
 def _as_subnet(value: object) -> object:
@@ -85,6 +102,8 @@ class SubnetPart(Part):
 class EniPart(Part):
     """An ENI: addresses, and the host it is on (a name or a VTEP) or its device here."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("host"), given("dev")]})
+
     ips: Annotated[list[Ip], Field(min_length=1, max_length=MAX_ENI_ADDRESSES)]
     host: Annotated[str, Field(strict=True)] | None = None
     dev: Device | None = None
@@ -112,14 +131,26 @@ def read_enis(value: object, validate: ValidatorFunctionWrapHandler) -> dict[str
     return plain | dict(validate(others)) if others else plain
 
 
+def _yes(value: object) -> bool:
+    # To Python, 1 is True as well.
+    if value is not True:
+        raise Unfit(f"{said(value)} is not true", "Say true, or leave it out.")
+    return value
+
+
+Yes = Annotated[bool, PlainValidator(_yes), WithJsonSchema({"const": True})]
+
+
 class RoutePart(Part):
     """A route: a prefix, and one of where it leads."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given(kind) for kind in ROUTE_KINDS]})
 
     prefix: Prefix
     eni: Name | None = None
     host: Annotated[str, Field(strict=True)] | None = None
     vpc: Name | None = None
-    blackhole: Literal[True] | None = None
+    blackhole: Yes | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> RoutePart:
@@ -146,7 +177,7 @@ class FilePart(Part):
     underlay: UnderlayPart | None = None
     hosts: dict[Name, HostPart] = Field(default_factory=dict)
     vpcs: dict[Name, VpcPart] = Field(default_factory=dict)
-    timeouts: dict[str, Number] = Field(default_factory=dict)
+    timeouts: Annotated[dict[str, Seconds], TIMEOUTS] = Field(default_factory=dict)
 
 
 def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
@@ -182,13 +213,20 @@ def json_schema() -> dict[str, Any]:
     parts = FilePart.model_json_schema()
     # A subnet may be its CIDR alone.
     subnets = parts["$defs"]["VpcPart"]["properties"]["subnets"]
-    subnets["items"] = {"anyOf": [{"type": "string"}, subnets["items"]]}
+    subnets["items"] = {"anyOf": [CIDR, subnets["items"]]}
     for part in (parts, *parts["$defs"].values()):
         part.pop("title", None)
         needed = part.get("required", ())
         for key, value in part["properties"].items():
-            part["properties"][key] = _nullable(value, needed=key in needed)
+            part["properties"][key] = _nullable(_named(value), needed=key in needed)
     return {"$schema": SCHEMA_DIALECT, "title": "A topology of cipu-xdp", **parts}
+
+
+def _named(value: dict[str, Any]) -> dict[str, Any]:
+    """Of a mapping of names, all keys are names; pydantic says it of those that are."""
+    for pattern, inner in value.pop("patternProperties", {}).items():
+        value |= {"propertyNames": {"pattern": pattern}, "additionalProperties": inner}
+    return value
 
 
 def _nullable(value: dict[str, Any], *, needed: bool) -> dict[str, Any]:
