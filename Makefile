@@ -25,10 +25,18 @@ FISH_SCRIPT := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cipu-xdp.fish
 INSTALLED   := $(LAUNCHER) $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
 # Holds a NAME.json for each instance that is attached.
 RECORDS     := /run/cipu-xdp
-# A line of the launcher: what has it was put there by `make install`.
+# A line of the launcher and the unit: what has it was put there by `make install`.
 MARK        := Put here by make install of cipu-xdp
 
 UNIT := $(DESTDIR)$(PREFIX)/lib/systemd/system/cipu-xdp.service
+# Is there where systemd runs.
+SYSTEMD := /run/systemd/system
+# Where it looks for units (systemd.unit(5)).
+UNIT_PATH := /etc/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system
+# What the system's own trees have of themselves, empty or not (FHS 4.9).
+SYSTEM_PREFIXES := / /usr /usr/local
+export INSTALL_PREFIX := $(PREFIX)
+export INSTALL_DESTDIR := $(DESTDIR)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
@@ -36,6 +44,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers
+.PHONY: place unit-is-ours
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -48,18 +57,27 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-# $(call systemd,VERB): tell a systemd that runs here.
-define systemd
-if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-	systemctl daemon-reload; systemctl -q $(1) cipu-xdp.service; \
+# Does systemd run here, and is it to know?
+systemd = [ -z "$(DESTDIR)" ] && [ -d $(SYSTEMD) ]
+
+# $(call ours,FILE): refuse to touch a file that something else put there.
+define ours
+if [ -e $(1) -o -L $(1) ] && ! grep -qs '$(MARK)' $(1); then \
+	echo "$(1) was not put there by make install; it stays." >&2; exit 1; \
 fi
 endef
 
-# Refuse to touch a launcher that something else put there.
-define ours
-if [ -e $(LAUNCHER) ] && ! grep -q '$(MARK)' $(LAUNCHER); then \
-	echo "$(LAUNCHER) was not put there by make install; it stays." >&2; exit 1; \
-fi
+# $(call prune,DIRECTORY...): remove what is empty of these, which are below PREFIX.
+define prune
+for directory in $(1); do \
+	top=$(DESTDIR)$(PREFIX)/$${directory%%/*}; below=$${directory#$${directory%%/*}}; \
+	if [ -n "$$below" ] && [ -d $$top$$below ]; then \
+		(cd $$top; rmdir -p --ignore-fail-on-non-empty $${below#/}); \
+	fi; \
+	if [ -d $$top ] && [ -z "$(filter $(or $(abspath $(PREFIX)),/),$(SYSTEM_PREFIXES))" ]; then \
+		rmdir --ignore-fail-on-non-empty $$top; \
+	fi; \
+done
 endef
 
 help: ## list the targets (this)
@@ -125,8 +143,21 @@ bench-upgrades: setup-dev ## count what 100 upgrades under load lose (as root)
 bench-enis: setup-dev ## measure a VPC of a million remote ENIs, and commands beside it (as root)
 	@$(SUDO) $(BIN)/python tests/bench/many_enis.py $(BENCH)
 
-install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
-	@$(ours)
+# Before anything is done. What make and shells read as more than one word cannot be a place here.
+place:
+	@case "$$INSTALL_PREFIX" in ""|/*) ;; *) \
+		echo "PREFIX is $$INSTALL_PREFIX: give an absolute path." >&2; exit 1;; \
+	esac
+	@case "$$INSTALL_DESTDIR$$INSTALL_PREFIX" in *[!A-Za-z0-9/._+@:,-]*) \
+		echo "cannot install to $$INSTALL_DESTDIR$$INSTALL_PREFIX: give a PREFIX and DESTDIR" \
+			"of letters, digits and / . _ + @ : , - only." >&2; exit 1;; \
+	esac
+
+unit-is-ours: place
+	@$(call ours,$(UNIT))
+
+install: place setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DESTDIR)
+	@$(call ours,$(LAUNCHER))
 	@install -d $(sort $(dir $(INSTALLED)))
 	@printf '#!/bin/sh\n# %s\nexec %q "$$@"\n' '$(MARK)' '$(abspath $(BIN))/cipu-xdp' > $(LAUNCHER)
 	@chmod 755 $(LAUNCHER)
@@ -136,17 +167,31 @@ install: setup ## put cipu-xdp and its shell completions on the PATH (PREFIX, DE
 	@chmod 644 $(BASH_SCRIPT) $(ZSH_SCRIPT) $(FISH_SCRIPT)
 	@printf 'installed %s\n' $(INSTALLED)
 
-install-service: install ## have systemd bring back at boot what was attached
+install-service: unit-is-ours install ## have systemd bring back at boot what was attached
 	@install -d $(dir $(UNIT))
-	@sed 's|^ExecStart=[^ ]*|ExecStart=$(PREFIX)/bin/cipu-xdp|' cli/systemd/cipu-xdp.service > $(UNIT)
+	@{ echo '# $(MARK)'; \
+		sed 's|^ExecStart=[^ ]*|ExecStart=$(PREFIX)/bin/cipu-xdp|' cli/systemd/cipu-xdp.service; \
+	} > $(UNIT)
 	@chmod 644 $(UNIT)
-	@$(call systemd,enable)
 	@printf 'installed %s\n' $(UNIT)
+	@if $(systemd); then \
+		systemctl daemon-reload; systemctl -q enable $(UNIT); \
+	elif [ -z "$(DESTDIR)" ] && [ -z "$(filter $(abspath $(dir $(UNIT))),$(UNIT_PATH))" ]; then \
+		echo "warning: systemd does not look in $(dir $(UNIT)). Where it runs, do" \
+			"systemctl enable $(UNIT)." >&2; \
+	fi
 
-uninstall-service: ## take that off again; what is attached stays
-	@if [ -e $(UNIT) ]; then $(call systemd,disable); rm -fv $(UNIT); fi
+uninstall-service: unit-is-ours ## take that off again; what is attached stays
+	@if [ -e $(UNIT) ]; then \
+		if $(systemd) && systemctl cat cipu-xdp.service >/dev/null 2>&1; then \
+			systemctl -q disable cipu-xdp.service; \
+		fi; \
+		rm -fv $(UNIT); \
+		if $(systemd); then systemctl daemon-reload; fi; \
+	fi
+	@$(call prune,lib/systemd/system)
 
-uninstall: ## take off what install put there; refuses while something is attached
+uninstall: place ## take off what install put there; refuses while something is attached
 	@attached=$$(for file in $(RECORDS)/*.json; do \
 		if [ -e "$$file" ]; then basename "$$file" .json; fi; done); \
 	if [ -z "$(DESTDIR)" ] && [ -n "$$attached" ]; then \
@@ -154,9 +199,10 @@ uninstall: ## take off what install put there; refuses while something is attach
 		echo "First run cipu-xdp --instance NAME detach --all for each."; \
 		exit 1; \
 	fi >&2
-	@$(ours)
+	@$(call ours,$(LAUNCHER))
 	@if [ -e $(UNIT) ]; then echo "First run make uninstall-service." >&2; exit 1; fi
 	@rm -fv $(INSTALLED)
+	@$(call prune,$(patsubst $(DESTDIR)$(PREFIX)/%/,%,$(sort $(dir $(INSTALLED)))))
 	@rm -rf $(DESTDIR)/var/cache/cipu-xdp
 
 clean: ## remove what checks and builds left behind

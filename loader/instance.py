@@ -138,7 +138,8 @@ class Instance:
         from cipu_xdp.loader.devices import Devices
 
         record = self.attached()
-        with Devices() as devices, self.store() as store:
+        reader = SqliteStore.to_read(self.place.store)
+        with Devices() as devices, contextlib.closing(reader) as store:
             attachment = Attachment.open(record, self.place, devices)
             with contextlib.closing(attachment):
                 before = store.load()

@@ -13,7 +13,8 @@ from decimal import Decimal
 from cipu_xdp.loader.parse import Unfit
 from cipu_xdp.loader.records import Limit
 
-NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-z]*)")
+AMOUNT = r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+"
+NUMBER = re.compile(rf"({AMOUNT})\s*([a-z]*)")
 PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 RATE_UNITS = {"": 1} | {f"{prefix}bit": factor for prefix, factor in PREFIXES.items()}
 SIZE_UNITS = {"": 1} | {f"{prefix}b": factor for prefix, factor in PREFIXES.items()}

@@ -82,28 +82,12 @@ def _reconciled(
     from cipu_xdp.loader.reconcile import reconciled
 
     _check_port(model, topology)
-
-    mtus = _mtus(model, topology, attachment)
+    mtus = {name: link.mtu for name, link in attachment.links.items()}
     after = reconciled(model, topology, prune=prune, mtus=mtus)
     for was, eni in after.enis.changes(model.enis).values():
         if eni and eni.dev and (not was or (was.dev, was.hook) != (eni.dev, eni.hook)):
             check_dev(f"apply the ENI {eni.name}", attachment, eni.dev, eni.hook)
     return after
-
-
-def _mtus(
-    model: Model, topology: "Topology", attachment: "Attachment"
-) -> dict[tuple[str, str], int]:
-    """The biggest MTU of the devices here that limits of an ENI or VPC are for."""
-    vteps = {uplink.vtep for uplink in model.uplinks.values()}
-    mtus: dict[tuple[str, str], int] = {}
-    for vpc in topology.vpcs.values():
-        for eni in vpc.enis:
-            link = attachment.links.get(eni.device)
-            if link is not None and topology.is_local(eni, vteps):
-                for whose in (("eni", eni.name), ("vpc", vpc.name)):
-                    mtus[whose] = max(link.mtu, mtus.get(whose, 0))
-    return mtus
 
 
 def _check_port(model: Model, topology: "Topology") -> None:

@@ -74,8 +74,8 @@ def device(text: str) -> str:
 
     Raises Unfit.
     """
-    bad = not text or text in (".", "..") or len(text.encode()) > 15
-    if bad or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+    bad = not text or text in (".", "..") or not text.isprintable()
+    if bad or len(text.encode()) > 15 or any(c in "/:" or c.isspace() for c in text):
         raise Unfit(f"{text!r} cannot be the name of an interface", "See ip link for their names.")
     return text
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cipu_xdp.loader import limit_words, rule_words
-from cipu_xdp.loader.records import Eni, Model
+from cipu_xdp.loader.records import Eni, Model, SecurityGroup
 from cipu_xdp.loader.relations import lacking
 
 Told = dict[str, Any]
@@ -95,10 +95,20 @@ def _things(model: Model, other: Model) -> Iterator[tuple[Thing, Told]]:
 
 def _policy(model: Model, other: Model) -> Iterator[tuple[Thing, Told]]:
     for name, group in lacking(model.groups, other.groups).items():
-        yield ("sg", group.vpc, name), {"established": group.established}
-        known = other.groups[name].rules if name in other.groups else {}
+        past = other.groups.get(name)
+        yield ("sg", group.vpc, name), {"established": group.established} | _next_rule(group, past)
+        known = past.rules if past else {}
         for id_, rule in lacking(group.rules, known).items():
             yield ("rule", group.vpc, f"{name} {id_}"), {"rule": rule_words.text(rule)}
+
+
+def _next_rule(group: SecurityGroup, other: SecurityGroup | None) -> Told:
+    """Told where it changes by more than the ids of rules do."""
+    if other is not None and group.next_rule == other.next_rule:
+        return {}
+    later = max((each for each in (group, other) if each), key=lambda each: each.next_rule)
+    implied = later.next_rule == max(later.rules, default=0) + 1
+    return {} if implied else {"next_rule": group.next_rule}
 
 
 def _eni(eni: Eni) -> Told:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-# By "eni" or "vpc" and a name: the biggest packet, in bytes, that limits of it limit.
-Mtus = Mapping[tuple[str, str], int]
+# By device: the biggest IP packet, in bytes.
+Mtus = Mapping[str, int]
 NOBODY_KNOWS: Mtus = MappingProxyType({})
 
 
@@ -53,7 +53,7 @@ def reconciled(
 
     Args:
         prune: whether what the file does not name goes.
-        mtus: what limits must leave room for, as far as devices are known.
+        mtus: what limits must leave room for, where the device of an ENI is known.
 
     Raises:
         BadInput: what the file asks for does not fit together, or not what stays.
@@ -240,14 +240,24 @@ class _Draft:
         both = (self._before.limits, self.limits)
         used = {limit.number for found in both for limit in found.values()}
         free = (number for number in count(1) if number not in used)
+        biggest = self._biggest(mtus) if wanted.limits else {}
         for key, said in wanted.limits.items():
             words = {word: value for word, value in asdict(said).items() if word != "direction"}
             old = self.limits.get(key)
             number = next(free) if old is None else old.number
-            mtu = mtus.get(key[:2], limits.LEAST_MTU)
+            mtu = biggest.get(key[:2], limits.LEAST_MTU)
             made = limits.new_limit(self.seen, key, number, mtu, **words)
             if made != old:
                 self.limits[key] = made
+
+    def _biggest(self, mtus: Mtus) -> dict[tuple[str, str], int]:
+        """The biggest packet that limits of an ENI or VPC are for, of ENIs that stay as well."""
+        found: dict[tuple[str, str], int] = {}
+        for eni in self.enis.local():
+            mtu = mtus.get(eni.dev or "", 0)
+            for whose in (("eni", eni.name), ("vpc", eni.vpc)) if mtu else ():
+                found[whose] = max(mtu, found.get(whose, 0))
+        return found
 
     # What stays
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import ConfigDict, PlainValidator, WithJsonSchema
 
-from cipu_xdp.loader import limits
+from cipu_xdp.loader import limit_words, limits
 from cipu_xdp.loader import topology_records as topology
-from cipu_xdp.loader.topology_words import Flag, Part
+from cipu_xdp.loader.topology_words import Flag, Part, given, text_like
 
 
 def _amount(word: str) -> PlainValidator:
@@ -20,7 +20,8 @@ def _amount(word: str) -> PlainValidator:
     return PlainValidator(read)
 
 
-AMOUNT = WithJsonSchema({"type": ["integer", "string"]})
+WORDS = text_like(rf"\s*({limit_words.AMOUNT})\s*[A-Za-z]*\s*")
+AMOUNT = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, WORDS]})
 
 Rate = Annotated[int, _amount("rate"), AMOUNT]
 Burst = Annotated[int, _amount("burst"), AMOUNT]
@@ -32,6 +33,8 @@ BurstPackets = Annotated[int, _amount("burst_packets"), AMOUNT]
 
 class LimitPart(Part):
     """A limit, in the words of `limit set`; amounts are numbers, or text such as 100mbit."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("rate"), given("pps")]})
 
     rate: Rate | None = None
     burst: Burst | None = None

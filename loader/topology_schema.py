@@ -10,28 +10,35 @@ importing pydantic takes longer than most commands.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from cipu_xdp.loader import parse
 from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
 from cipu_xdp.loader.rules import MAX_ENI_ADDRESSES
+from cipu_xdp.loader.timeouts import DEFAULTS, MAX_SECONDS, MIN_SECONDS
 from cipu_xdp.loader.topology_enis import plain_eni
-from cipu_xdp.loader.topology_groups import Number, SecurityGroupPart, groups_of
+from cipu_xdp.loader.topology_groups import SecurityGroupPart, groups_of
 from cipu_xdp.loader.topology_limits import LimitsPart, limits_of
 from cipu_xdp.loader.topology_words import (
+    CIDR,
     Device,
     Flag,
     Ip,
@@ -43,10 +50,23 @@ from cipu_xdp.loader.topology_words import (
     TenantMtu,
     Vni,
     Vtep,
+    given,
+    said,
 )
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROUTE_KINDS = ("eni", "host", "vpc", "blackhole")
+
+
+Seconds = Annotated[int, Field(strict=True)]
+SECONDS = {"type": "integer", "minimum": MIN_SECONDS, "maximum": MAX_SECONDS}
+TIMEOUTS = WithJsonSchema(
+    {
+        "type": "object",
+        "propertyNames": {"enum": list(DEFAULTS)},
+        "additionalProperties": SECONDS,
+    }
+)
 
 
 def _as_subnet(value: object) -> object:
@@ -82,6 +102,8 @@ class SubnetPart(Part):
 class EniPart(Part):
     """An ENI: addresses, and the host it is on (a name or a VTEP) or its device here."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("host"), given("dev")]})
+
     ips: Annotated[list[Ip], Field(min_length=1, max_length=MAX_ENI_ADDRESSES)]
     host: Annotated[str, Field(strict=True)] | None = None
     dev: Device | None = None
@@ -109,14 +131,26 @@ def read_enis(value: object, validate: ValidatorFunctionWrapHandler) -> dict[str
     return plain | dict(validate(others)) if others else plain
 
 
+def _yes(value: object) -> bool:
+    # To Python, 1 is True as well.
+    if value is not True:
+        raise Unfit(f"{said(value)} is not true", "Say true, or leave it out.")
+    return value
+
+
+Yes = Annotated[bool, PlainValidator(_yes), WithJsonSchema({"const": True})]
+
+
 class RoutePart(Part):
     """A route: a prefix, and one of where it leads."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given(kind) for kind in ROUTE_KINDS]})
 
     prefix: Prefix
     eni: Name | None = None
     host: Annotated[str, Field(strict=True)] | None = None
     vpc: Name | None = None
-    blackhole: Literal[True] | None = None
+    blackhole: Yes | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> RoutePart:
@@ -143,7 +177,7 @@ class FilePart(Part):
     underlay: UnderlayPart | None = None
     hosts: dict[Name, HostPart] = Field(default_factory=dict)
     vpcs: dict[Name, VpcPart] = Field(default_factory=dict)
-    timeouts: dict[str, Number] = Field(default_factory=dict)
+    timeouts: Annotated[dict[str, Seconds], TIMEOUTS] = Field(default_factory=dict)
 
 
 def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
@@ -152,10 +186,16 @@ def topology_of(plain: Any, source: str, name: str) -> topology.Topology:
     Raises:
         BadInput: names the place in the file and what is allowed there.
     """
+    if plain is None:
+        # The output of what failed is no wish to have nothing.
+        raise BadInput(f"use {source}", "it says nothing", "Write 'vpcs: {}' to mean no VPC.")
     try:
-        part = FilePart.model_validate({} if plain is None else plain)
+        part = FilePart.model_validate(plain)
     except ValidationError as error:
         raise _bad_input(error, source) from None
+    except RecursionError:
+        why = "a value is nested too deep"
+        raise BadInput(f"use {source}", why, "See cipu-xdp apply --schema.") from None
     made = topology.Topology(
         name=part.name or name,
         source=source,
@@ -173,13 +213,20 @@ def json_schema() -> dict[str, Any]:
     parts = FilePart.model_json_schema()
     # A subnet may be its CIDR alone.
     subnets = parts["$defs"]["VpcPart"]["properties"]["subnets"]
-    subnets["items"] = {"anyOf": [{"type": "string"}, subnets["items"]]}
+    subnets["items"] = {"anyOf": [CIDR, subnets["items"]]}
     for part in (parts, *parts["$defs"].values()):
         part.pop("title", None)
         needed = part.get("required", ())
         for key, value in part["properties"].items():
-            part["properties"][key] = _nullable(value, needed=key in needed)
+            part["properties"][key] = _nullable(_named(value), needed=key in needed)
     return {"$schema": SCHEMA_DIALECT, "title": "A topology of cipu-xdp", **parts}
+
+
+def _named(value: dict[str, Any]) -> dict[str, Any]:
+    """Of a mapping of names, all keys are names; pydantic says it of those that are."""
+    for pattern, inner in value.pop("patternProperties", {}).items():
+        value |= {"propertyNames": {"pattern": pattern}, "additionalProperties": inner}
+    return value
 
 
 def _nullable(value: dict[str, Any], *, needed: bool) -> dict[str, Any]:
@@ -257,7 +304,7 @@ def _check_host(made: topology.Topology, host: str | None, place: str) -> None:
 
 def _bad_input(error: ValidationError, source: str) -> BadInput:
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(step) for step in first["loc"] if step != "[key]") or "the file"
+    place = ".".join(_steps(first)) or "the file"
     unfit = first.get("ctx", {}).get("error")
     if isinstance(unfit, Unfit):
         return BadInput(f"use {source}", f"{place}: {unfit.why}", unfit.hint)
@@ -266,5 +313,15 @@ def _bad_input(error: ValidationError, source: str) -> BadInput:
         message = "It should be a mapping of keys and values"
     if first["type"] == "missing":
         return BadInput(f"use {source}", f"{place} is missing", "Add it.")
-    why = f"{place}: {first['input']!r:.60} does not fit"
+    why = f"{place}: {said(first['input'])} does not fit"
     return BadInput(f"use {source}", why, f"{message}.")
+
+
+def _steps(error: ErrorDetails) -> list[str]:
+    """The keys and places that lead to it, as the file spells them."""
+    *steps, last = map(str, error["loc"] or [""])
+    if last != "[key]":
+        return [*steps, last]
+    key = error["input"]
+    # pydantic tells the key true as 1.
+    return [*steps[:-1], json.dumps(key)] if isinstance(key, bool | None) else steps

@@ -8,10 +8,11 @@ document is laid out. What the keys mean is left to ``topology_schema``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import textwrap
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ except ImportError:  # PyYAML built without libyaml: the same, slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 
+TAG = "tag:yaml.org,2002:"
+# Digits, at most: of numbers without end Python makes none.
+LONGEST = 40
+# A topology has nine; libyaml's composer crashes where a file is nested without end.
+DEEPEST = 32
 PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+# What JSON lets be and YAML's readers do not take.
+ODD = re.compile(r"[^ -~]")
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class _Loader(_SafeLoader):
@@ -36,6 +45,27 @@ class _Loader(_SafeLoader):
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    # Also where a tag asks for it, there is no other kind of value: no sets, dates, bytes.
+    yaml_constructors = {  # noqa: RUF012
+        tag: made for tag, made in _SafeLoader.yaml_constructors.items()
+        if tag in (None, f"{TAG}str", f"{TAG}seq", f"{TAG}map")
+    }  # fmt: skip
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:
+        """Called for each node before it is composed."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            why = f"it is nested more than {DEEPEST} deep"
+            where = None if parent is None else parent.start_mark
+            raise yaml.composer.ComposerError(None, None, why, where)
+
+    def ascend_resolver(self) -> None:
+        """Called for each node when it has been composed."""
+        self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -47,13 +77,30 @@ class _Loader(_SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-for _tag, _pattern, _first in (
-    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", "-+0123456789"),
+class _Dumper(yaml.SafeDumper):
+    """Quotes what a reader could take for anything but text, by YAML 1.1 or as _Loader does."""
+
+
+def _reader(kind: str, pattern: re.Pattern[str], read: Callable[[str], Any]) -> Any:
+    def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
+        text = loader.construct_scalar(node)
+        if not pattern.fullmatch(text) or len(text) > LONGEST:
+            why = f"{text[:LONGEST]!r} is no {kind}"
+            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+        return read(text)
+
+    return construct
+
+
+for _kind, _words, _first, _read in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""], lambda _: None),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789", int),
 ):
-    _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.value))
+    _pattern = re.compile(f"^(?:{_words})$")
+    for _reads in (_Loader, _Dumper):
+        _reads.add_implicit_resolver(TAG + _kind, _pattern, list(_first))
+    _Loader.add_constructor(TAG + _kind, _reader(_kind, _pattern, _read))
 
 
 def load(path: Path) -> Any:
@@ -75,18 +122,57 @@ def loads(text: str, tried: str = "read the text", *, as_json: bool = False) -> 
     """Turn ``text`` into plain data; ``tried`` opens the sentence of an error.
 
     Raises:
-        BadInput: it is not YAML (or JSON); names the line.
+        BadInput: it is not YAML (or JSON); names the line, or the key.
     """
     try:
-        if as_json:
-            return json.loads(text, object_pairs_hook=_unique)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+        return _from_json(text, tried) if as_json else _from_yaml(text, tried)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise BadInput(tried, f"{line}{error.problem}", "Correct that line.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadInput(tried, "it is nested too deep", "Write it as YAML or JSON.") from error
+    except (yaml.YAMLError, ValueError) as error:
         why = str(error).split("\n", maxsplit=1)[0].rstrip(".")
         raise BadInput(tried, why, "Write it as YAML or JSON.") from error
+
+
+def _from_yaml(text: str, tried: str) -> Any:
+    # JSON is YAML but for characters beyond 16 bits, which it escapes as two.
+    if text.lstrip()[:1] == "{":
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
+            return _from_json(text, tried)
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+
+
+def _from_json(text: str, tried: str) -> Any:
+    twice: list[tuple[dict[str, Any], str]] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice.append((found, next(key for key in keys if keys.count(key) > 1)))
+        return found
+
+    whole = json.loads(text, object_pairs_hook=unique)
+    if twice:
+        # The last is in no other, of which only one of two would be in the whole.
+        found, key = twice[-1]
+        place = ".".join([*_place(whole, found), key])
+        raise BadInput(tried, f"{place} is given twice", "Give it once.")
+    return whole
+
+
+def _place(whole: Any, part: dict[str, Any]) -> list[str]:
+    """The keys that lead to a part of the whole."""
+    left: list[tuple[list[str], Any]] = [([], whole)]
+    while left:
+        keys, one = left.pop()
+        if one is part:
+            return keys
+        inner = one.items() if isinstance(one, dict) else enumerate(one)
+        left += [([*keys, str(key)], i) for key, i in inner if isinstance(i, dict | list)]
+    raise AssertionError("it is in the whole")
 
 
 def dumps(document: Mapping[str, Any]) -> str:
@@ -97,7 +183,7 @@ def dumps(document: Mapping[str, Any]) -> str:
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for key, part in document.items():
         if key != "vpcs" or not part:
-            yield yaml.safe_dump({key: part}, sort_keys=False)
+            yield _block({key: part})
             continue
         yield "vpcs:\n"
         for name, vpc in part.items():
@@ -110,20 +196,20 @@ def _vpc_lines(vpc: Mapping[str, Any]) -> Iterator[str]:
         if key == "enis":
             yield "    enis:\n"
             for name, eni in part.items():
-                yield f"      {_key(name)}: {json.dumps(eni)}\n"
+                yield f"      {_key(name)}: {_flow(eni)}\n"
         else:
-            yield textwrap.indent(yaml.safe_dump({key: part}, sort_keys=False), "    ")
+            yield textwrap.indent(_block({key: part}), "    ")
+
+
+def _block(part: Mapping[str, Any]) -> str:
+    return yaml.dump(part, Dumper=_Dumper, sort_keys=False)
 
 
 def _key(name: str) -> str:
     """Quoted where a reader could take it for anything but text, by YAML 1.1 or 1.2."""
-    return name if PLAIN.fullmatch(name) else json.dumps(name)
+    return name if PLAIN.fullmatch(name) else _flow(name)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is given twice")
-    return found
+def _flow(part: Any) -> str:
+    """As JSON, which is YAML but for how characters beyond 16 bits are escaped."""
+    return ODD.sub(lambda odd: f"\\U{ord(odd[0]):08x}", _json(part))

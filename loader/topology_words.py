@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from reprlib import Repr
 from typing import Annotated, Any
 
 from pydantic import (
@@ -28,24 +29,47 @@ MIN_MTU = 1350  # IPv6 needs 1280 (RFC 8200, 5), VXLAN over IPv6 takes 70
 MAX_MTU = 65535
 
 
+# A value as it is said back: of a page, or lists in lists without end, the beginning.
+_short = Repr()
+_short.maxstring = _short.maxother = 60
+said = _short.repr
+
+
 def _text(check: Callable[[str], Any]) -> PlainValidator:
     def validate(value: object) -> Any:
         if not isinstance(value, str):
-            raise Unfit(f"{value!r} is not text", "Put it between quotes.")
+            raise Unfit(f"{said(value)} is not text", "Put it between quotes.")
         return check(value)
 
     return PlainValidator(validate)
 
 
-TEXT = WithJsonSchema({"type": "string"})
+def text_like(pattern: str) -> dict[str, Any]:
+    """The JSON Schema of text that is wholly as the pattern says."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
 
 
-Name = Annotated[str, _text(lambda text: parse.name(text, "part of a topology")), TEXT]
-Device = Annotated[str, _text(parse.device), TEXT]
-Ip = Annotated[Address, _text(parse.address), TEXT]
-Vtep = Annotated[Address, _text(parse.underlay_address), TEXT]
-Prefix = Annotated[Network, _text(parse.prefix), TEXT]
-MacText = Annotated[str, _text(parse.mac), TEXT]
+def given(key: str) -> dict[str, Any]:
+    """The JSON Schema of a mapping with something after the key."""
+    return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
+
+
+CIDR = text_like(parse.CIDR.pattern)
+IP = WithJsonSchema(text_like("[0-9A-Fa-f.:]+"))
+MAC = WithJsonSchema(text_like("[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"))
+# What is 15 bytes long has at most 15 characters.
+DEVICE = WithJsonSchema(text_like(r"(?!\.{1,2}$)[^/:\s]{1,15}"))
+
+Name = Annotated[
+    str,
+    _text(lambda text: parse.name(text, "part of a topology")),
+    WithJsonSchema(text_like(parse.NAME.pattern)),
+]
+Device = Annotated[str, _text(parse.device), DEVICE]
+Ip = Annotated[Address, _text(parse.address), IP]
+Vtep = Annotated[Address, _text(parse.underlay_address), IP]
+Prefix = Annotated[Network, _text(parse.prefix), WithJsonSchema(CIDR)]
+MacText = Annotated[str, _text(parse.mac), MAC]
 Vni = Annotated[
     int,
     PlainValidator(parse.vni),

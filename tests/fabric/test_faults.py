@@ -79,13 +79,17 @@ def test_a_disk_that_fills_up_while_a_file_is_applied_takes_all_of_it_back(
         host.do("vpc", "create", "green", "--vni", "300")
 
 
-def test_a_disk_that_can_only_be_read_is_said_and_stops_no_reader(host: Machine) -> None:
+def test_a_disk_that_can_only_be_read_is_said_and_stops_no_reader(
+    host: Machine, tmp_path: Path
+) -> None:
+    file = tmp_path / "green.yaml"
+    file.write_text("vpcs: {green: {vni: 300}}")
     with small_disk(host) as place:
         before = host.stored()
         run("mount", "-o", "remount,ro", place)
         for words in CHANGES:
             assert "Read-only file system" in host.refused(6, *words)
-        for words in READING:
+        for words in (*READING, ("apply", "--dry-run", "-f", file)):
             host.do(*words)
         whole(host)
         assert host.command("detach", "--all").code == 6

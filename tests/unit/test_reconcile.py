@@ -17,8 +17,6 @@ from cipu_xdp.loader.model import Model
 from cipu_xdp.loader.prefixes import Prefixes
 from cipu_xdp.loader.reconcile import reconciled
 
-ROOM = {("eni", "a"): 1500}
-
 
 def told(model: Model) -> topology.Topology:
     """The file that says a model."""
@@ -174,6 +172,34 @@ def test_a_pruned_eni_takes_its_limits_and_a_vpc_all_that_is_in_it() -> None:
     assert not after.hosts
     assert after.vpcs.keys() == {"red"}
     assert reconciled(model, file(), prune=True) == Model(uplinks=model.uplinks)
+
+
+def test_a_limit_leaves_room_for_packets_of_enis_that_the_file_does_not_name() -> None:
+    small = file(red={"vni": 100, "limits": {"egress": {"rate": "1mbit", "burst": "2kb"}}})
+    mtus = {"v1": 9000, "v9": 9500}
+    with pytest.raises(BadInput, match="less than one packet of the MTU 9000"):
+        reconciled(peopled(), small, mtus=mtus)
+    # The ENI goes, so it counts no more.
+    assert len(reconciled(peopled(), small, prune=True, mtus=mtus).limits) == 1
+    # It has another device then.
+    moved = red(enis={"a": {"ips": ["10.0.0.5"], "dev": "v2"}}, limits={"egress": {"pps": 5}})
+    burst = {"rate": "1mbit", "burst": 9014}
+    assert reconciled(peopled(), file(red=moved | {"limits": {"egress": burst}}), mtus=mtus)
+
+
+def test_a_plan_tells_of_ids_that_are_given_out_no_more() -> None:
+    model = verbs.create_group(beginning(), "web", "red")
+    steps = []
+    for said in ({"next_rule": 50}, {"rules": []}, {"rules": [], "next_rule": 50}):
+        after = reconciled(model, file(red=red(security_groups={"web": said})))
+        steps.append(list(plan.steps(model, after)))
+        assert plan.counts(model, after).get("sg", {}).get("change", 0) == ("next_rule" in said)
+    gap, emptied, both = steps
+    assert [(step["kind"], step["was"], step["will_be"]) for step in gap] == [
+        ("sg", {"next_rule": 2}, {"next_rule": 50})
+    ]
+    assert [step["kind"] for step in emptied] == ["rule"]
+    assert [step["kind"] for step in both] == ["sg", "rule"]
 
 
 def test_a_plan_tells_what_changes_in_the_words_of_the_file() -> None:

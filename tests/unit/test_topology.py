@@ -27,6 +27,14 @@ ALPHA = Uplink("up0", ip_address("192.0.2.1"))
 BRAVO = Uplink("up0", ip_address("192.0.2.2"))
 
 
+def deep(levels: int) -> list[Any]:
+    """A list in a list, and so on."""
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 def plain() -> dict[str, Any]:
     return {
         "underlay": {"prefix": "192.0.2.0/24", "mtu": 1550},
@@ -116,6 +124,11 @@ def refused(told: object) -> BadInput:
         ("vpcs.red.routes", [{"prefix": "10.9.0.0/16"}], "routes.0: it leads", "eni, host, vpc"),
         ("vpcs.blue.enis", {"a": {"dev": "a", "ips": ["10.0.0.1"]}}, "same name", "its own"),
         ("vpcs.a b", {"vni": 1}, "vpcs.a b", "letters"),
+        ("vpcs.red.enis", {True: {}}, "vpcs.red.enis.true: True is not text", "quotes"),
+        ("vpcs.red.enis", {None: {}}, "vpcs.red.enis.null: None is not text", "quotes"),
+        ("vpcs.red.enis", {8: {}}, "vpcs.red.enis.8: 8 is not text", "quotes"),
+        ("vpcs.red.enis.a.dev", "\ud800", "'\\ud800' cannot be the name of an", "ip link"),
+        ("vpcs.red.vni", deep(900), "vpcs.red.vni: [[[", "1 to 16777215"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(
@@ -131,8 +144,12 @@ def test_a_file_must_be_a_mapping(told: object) -> None:
     assert "mapping" in refused(told).hint
 
 
-def test_an_empty_file_is_an_empty_topology() -> None:
-    assert parse_plain(None).vpcs == {}
+@pytest.mark.parametrize("text", ["", "---", "# vpcs: {}", "null"])
+def test_a_file_that_says_nothing_is_no_wish_to_have_nothing(text: str) -> None:
+    error = refused(topology_text.loads(text))
+    assert "says nothing" in error.why
+    assert "vpcs: {}" in error.hint
+    assert parse_plain(topology_text.loads("vpcs: {}")).vpcs == {}
 
 
 def test_a_key_with_nothing_after_it_is_as_good_as_none() -> None:

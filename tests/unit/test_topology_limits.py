@@ -119,7 +119,7 @@ def test_how_big_a_packet_is_nobody_knows_before_there_is_a_device() -> None:
     topo = parse_plain(plain({"egress": {"rate": "1mbit", "burst": 600}}))
     model = read(plain())
     with pytest.raises(BadInput, match="less than one packet of the MTU 1500"):
-        reconciled(model, topo, mtus={("eni", "a"): 1500})
+        reconciled(model, topo, mtus={"a": 1500})
 
 
 def test_a_document_says_limits_in_the_words_of_the_file() -> None:

@@ -29,6 +29,7 @@ COUNTS = {
     "subnet": {"create": 0, "change": 0, "delete": 3},
     "eni": {"create": 1, "change": 1, "delete": 0},
 }
+RULE = {"direction": "ingress", "action": "allow", "protocol": "tcp"}
 ANSWER = {"dry_run": True, "prune": False, "counts": COUNTS, "steps": STEPS, "notes": ["look"]}
 
 
@@ -145,6 +146,19 @@ def test_shipped_topologies_are_valid_by_the_schema(schema: Any, name: str) -> N
         ({"vni": 7, "enis": {"a": {"ips": []}}}, False),
         ({"vni": 7, "enis": {"a": {"ips": ["10.0.0.5"], "dev": "v1", "hook": "up"}}}, False),
         ({"vni": 7, "routes": [{"prefix": "10.0.0.0/8", "blackhole": False}]}, False),
+        ({"vni": 7, "routes": [{"prefix": "10.0.0.0/8", "blackhole": True, "eni": None}]}, True),
+        ({"vni": 7, "routes": [{"prefix": "10.0.0.0/8", "blackhole": 1}]}, False),
+        ({"vni": 7, "routes": [{"prefix": "10.0.0.0/8"}]}, False),
+        ({"vni": 7, "routes": [{"prefix": "10.0.0.0/8", "eni": "a", "vpc": "b"}]}, False),
+        ({"vni": 7, "enis": {"a b": {"ips": ["10.0.0.5"], "dev": "v1"}}}, False),
+        ({"vni": 7, "enis": {"a" * 64: {"ips": ["10.0.0.5"], "dev": "v1"}}}, False),
+        ({"vni": 7, "enis": {"a": {"ips": ["10.0.0.5"]}}}, False),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"priority": 1}]}}}, True),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"priority": 0}]}}}, False),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"protocol": {}}]}}}, False),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"ports": {}}]}}}, False),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"ports": []}]}}}, False),
+        ({"vni": 7, "security_groups": {"web": {"rules": [RULE | {"ports": "1, 2-3"}]}}}, True),
     ],
 )  # fmt: skip
 def test_the_schema_says_what_the_reader_says(schema: Any, part: Any, fits: bool) -> None:
