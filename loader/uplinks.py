@@ -59,13 +59,14 @@ def attach_uplink(instance: Instance, wish: Wish, *, again: Uplink | None = None
     Raises:
         Detached: the store says something else.
     """
+    if not instance.place.directory.exists():
+        with Devices() as devices:  # before there is a lock, or a store
+            _checked(instance, instance.model(), wish, devices)
     with instance.locked(), Devices() as devices, instance.store() as store:
-        _alone(instance)
         before = store.load()
         if again and before.uplinks.get(wish.iface) != again:
             raise Detached(f"attach {wish.iface}", "it is not configured any more")
-        after = _with_sizes(instance, _with_uplink(before, wish), wish)
-        _require(instance, devices, wish)
+        after = _checked(instance, before, wish, devices)
         store.intend(wish.iface)
         with Undo() as undo:
             undo.step(store.commit, before, before, settle=[wish.iface])
@@ -76,6 +77,14 @@ def attach_uplink(instance: Instance, wish: Wish, *, again: Uplink | None = None
             with contextlib.closing(attachment):
                 notes = _put(attachment, store, before, after, wish)
     return notes
+
+
+def _checked(instance: Instance, before: Model, wish: Wish, devices: Devices) -> Model:
+    """What an attach would make of the model; refused before the first change, or not at all."""
+    _alone(instance)
+    after = _with_sizes(instance, _with_uplink(before, wish), wish)
+    _require(instance, devices, wish)
+    return after
 
 
 def _put(
