@@ -12,10 +12,13 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 # BCC is Debian's and made for Debian's Python; PyPI has an unrelated `bcc`.
 PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 	ethtool iputils-ping ca-certificates
-DEV_PACKAGES := iperf3 sockperf nftables tcpdump strace vagrant vagrant-libvirt
+DEV_PACKAGES := iperf3 sockperf nftables tcpdump strace vagrant vagrant-libvirt shellcheck
 # What boots another kernel over this machine's files.
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
 CONTAINER_PACKAGES := podman runc
+VAGRANT_PACKAGES := vagrant vagrant-libvirt ruby-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu \
+	libvirt-clients qemu-system-x86 dnsmasq-base iptables rsync openssh-client
+BOX_PACKAGES := vagrant debootstrap debian-archive-keyring grub-pc-bin fdisk e2fsprogs qemu-utils
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -38,13 +41,19 @@ SYSTEM_PREFIXES := / /usr /usr/local
 export INSTALL_PREFIX := $(PREFIX)
 export INSTALL_DESTDIR := $(DESTDIR)
 
+# Of the machines that are Vagrant's.
+TOPOLOGY ?= two-hosts
+BOX      := build/vagrant/cipu-xdp.box
+BOX_NAME := cipu-xdp/bookworm64
+WHEELS   := build/wheels
+
 SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants lint format typecheck check bench bench-policy bench-upgrades \
-	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers
-.PHONY: place unit-is-ours
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants test-vagrant lint format typecheck check bench bench-policy bench-upgrades \
+	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers \
+	vagrant-up vagrant-check vagrant-down vagrant-box wheels packages-vagrant packages-box place unit-is-ours
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -112,8 +121,26 @@ test-kernels-brief: setup-dev packages-kernels ## run one test on each of these 
 test-tenants: setup-dev packages-kernels packages-containers ## run tests with an emulated machine and a container as tenants (as root)
 	@$(SUDO) $(PYTEST) tests/tenants
 
+test-vagrant: setup packages-vagrant packages-box $(BOX) wheels ## bring up emulated machines, check, halt one and check again (as root)
+	@$(SUDO) tests/vagrant/run.sh $(BOX) $(TOPOLOGY)
+
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit
+
+# Wheels that are kept are kept as the project asks for them.
+vagrant-up: setup packages-vagrant $(if $(wildcard $(WHEELS)),wheels) ## bring up TOPOLOGY as virtual machines, and check it
+	@$(BIN)/python vagrant/lab.py up $(TOPOLOGY)
+
+vagrant-check: setup ## check it again
+	@$(BIN)/python vagrant/lab.py check $(TOPOLOGY)
+
+vagrant-down: setup ## remove those machines
+	@$(BIN)/python vagrant/lab.py down $(TOPOLOGY)
+
+vagrant-box: packages-vagrant packages-box $(BOX) ## make a box that needs no network inside, known to Vagrant as cipu-xdp/bookworm64
+	@vagrant box add --force --name $(BOX_NAME) $(BOX)
+
+wheels: $(WHEELS)/.made ## keep here what pip installs, for machines without a network
 
 lint: $(VENV)/.setup-dev ## check style and form of the Python
 	@$(BIN)/ruff check .
@@ -223,6 +250,25 @@ packages-kernels: packages
 
 packages-containers: packages
 	@$(call need,$(CONTAINER_PACKAGES))
+
+packages-vagrant: packages
+	@$(call need,$(VAGRANT_PACKAGES))
+
+packages-box:
+	@$(call need,$(BOX_PACKAGES))
+
+$(BOX): vagrant/box.sh | packages-box
+	@mkdir -p $(dir $@)
+	@$(SUDO) vagrant/box.sh $@ $(PACKAGES)
+
+# The project's own is left out: machines have the checkout.
+$(WHEELS)/.made: pyproject.toml $(VENV)/.setup
+	@mkdir -p $(WHEELS)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		> $(WHEELS)/build.txt
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --wheel-dir $(WHEELS) . -r $(WHEELS)/build.txt
+	@rm -f $(WHEELS)/cipu_xdp-*.whl
+	@touch $@
 
 $(VENV)/.setup: pyproject.toml | packages
 	@$(PYTHON) -m venv --system-site-packages $(VENV)

@@ -86,6 +86,9 @@ class Lab:
     ) -> dict[str, Any]:
         """Build the lab of `topo`, or undo what was built and raise.
 
+        One that was up when the machine was rebooted gets its devices anew, and
+        all else back from its stores, with what was changed in them since.
+
         Args:
             topo: what to build; it must be of this lab's name.
             host: build only this host's part, on this machine.
@@ -105,21 +108,46 @@ class Lab:
         with lab_record.alone(self._notes):
             if self._is_up(digest):
                 return self.status() | {"changed": False}
-            self._down(ignore)
-            _check_free(plan)
-            before = lab_build.uplink_before(plan.hosts[0]) if host else None
-            note = Note(plan, BUILDING, digest, lab_record.boot_id(), before)
-            lab_record.write(note, self._notes)
-            try:
-                _build(plan, on_step)
-                for part in plan.hosts:
-                    lab_datapath.attach(topo, part)
-                    on_step(Step("attached", part.name))
-            except BaseException:
+            old = self._rebooted(digest)
+            if old is not None:
+                self._restore(old, on_step)
+            else:
                 self._down(ignore)
-                raise
-            lab_record.write(replace(note, state=UP), self._notes)
+                self._make(plan, topo, digest, on_step)
         return self.status() | {"changed": True}
+
+    def _make(self, plan: Plan, topo: topology.Topology, digest: str, on_step: OnStep) -> None:
+        _check_free(plan)
+        note = Note(plan, BUILDING, digest, lab_record.boot_id(), _uplink_before(plan))
+        lab_record.write(note, self._notes)
+        try:
+            _build(plan, on_step)
+            for part in plan.hosts:
+                lab_datapath.attach(topo, part)
+                on_step(Step("attached", part.name))
+        except BaseException:
+            self._down(ignore)
+            raise
+        lab_record.write(replace(note, state=UP), self._notes)
+
+    def _rebooted(self, digest: str) -> Note | None:
+        """The note of the lab, if it was up just so before the machine was rebooted."""
+        note = lab_record.read(self.name, self._notes)
+        if note is None or (note.state, note.digest) != (UP, digest):
+            return None
+        stored = all(lab_datapath.store_of(host.instance).exists() for host in note.plan.hosts)
+        return note if stored and note.boot != lab_record.boot_id() else None
+
+    def _restore(self, note: Note, on_step: OnStep) -> None:
+        # What is stored is kept whatever fails, and the note says "before the
+        # reboot" until the end: the next try begins at the devices again.
+        lab_build.take_down(note.plan, None)
+        before = _uplink_before(note.plan)
+        _build(note.plan, on_step)
+        for part in note.plan.hosts:
+            lab_datapath.restore(part)
+            on_step(Step("restored", part.name))
+        lab_record.write(replace(note, boot=lab_record.boot_id(), before=before), self._notes)
 
     def down(self, on_step: OnStep = ignore) -> bool:
         """Remove all that is the lab's, whatever state it is in.
@@ -210,6 +238,11 @@ def _intact(note: Note) -> bool:
     return note.boot == lab_record.boot_id() and all(
         lab_build.usable(name) for name in note.plan.namespaces()
     )
+
+
+def _uplink_before(plan: Plan) -> dict[str, Any] | None:
+    part = plan.hosts[0]
+    return None if part.netns else lab_build.uplink_before(part)
 
 
 def _check_free(plan: Plan) -> None:

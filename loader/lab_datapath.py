@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from cipu_xdp.loader import lab_build, topology
-from cipu_xdp.loader.errors import CipuError
+from cipu_xdp.loader.errors import CipuError, KernelRefused
 from cipu_xdp.loader.lab_plan import HostPart
 from cipu_xdp.loader.pins import Place
 
@@ -38,6 +38,20 @@ def attach(topo: topology.Topology, part: HostPart) -> None:
             xdp_mode=part.xdp_mode,
         )
         overlay.apply(topo)
+
+
+def restore(part: HostPart) -> None:
+    """Bring a host's uplink and the hooks of its ENIs back from what is stored.
+
+    Raises:
+        KernelRefused: an uplink could not be brought back.
+    """
+    from cipu_xdp.loader.overlay import Overlay
+
+    with lab_build.inside(part.netns), Overlay(part.instance) as overlay:
+        uplinks = overlay.restore()["uplinks"]
+    for error in (uplink["error"] for uplink in uplinks if uplink["error"]):
+        raise KernelRefused(f"restore {part.name}", error["why"], error["hint"])
 
 
 def detach(host: HostPart) -> None:

@@ -2,7 +2,8 @@
 """What a lab can show of itself: reach inside a VPC, speed, and nothing across.
 
 It decides which checks follow from a topology, and yields each as it is done;
-the traffic is lab_traffic's. Nothing is printed here.
+the traffic is lab_traffic's, wherever the tenants are (lab_wire). Nothing is
+printed here.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-from cipu_xdp.loader import lab_build, lab_traffic, topology
+from cipu_xdp.loader import lab_traffic, topology
 from cipu_xdp.loader.lab import Lab, OnStep, ignore
 from cipu_xdp.loader.lab_plan import Plan, Tenant
-from cipu_xdp.loader.lab_traffic import Listener
+from cipu_xdp.loader.lab_traffic import PORT
+from cipu_xdp.loader.lab_wire import Here, Wire
 
 CLOSED_PORT = 7001
 STREAM_S = 1.0
+ASK_WAIT_S = 2.0
 CLOSED_WAIT_S = 1.0
+HERE = Here()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def demo(
             lab.down(on_step)
 
 
-def checks(plan: Plan, topo: topology.Topology) -> Iterator[Check]:
+def checks(plan: Plan, topo: topology.Topology, wire: Wire = HERE) -> Iterator[Check]:
     """Try what must work and what must not between the tenants of a lab that is up.
 
     Those in security groups are left out: what they may is for their rules to say.
@@ -73,26 +77,23 @@ def checks(plan: Plan, topo: topology.Topology) -> Iterator[Check]:
     by_vpc = {vpc: [t for t in tenants if t.vpc == vpc] for vpc in topo.vpcs}
     for members in by_vpc.values():
         for pair in _pairs(members):
-            yield _ping(pair)
+            yield _ping(wire, pair)
     for vpc in topo.vpcs:
-        yield from _streams(plan, by_vpc[vpc])
+        yield from _streams(wire, plan, by_vpc[vpc])
     for first, second in permutations([vpc for vpc in topo.vpcs if by_vpc[vpc]], 2):
         if not _peered(topo, first, second):
-            yield from _answers(by_vpc[first], by_vpc[second])
-            yield from _closed(by_vpc[first], by_vpc[second])
+            yield from _answers(wire, by_vpc[first], by_vpc[second])
+            yield from _closed(wire, by_vpc[first], by_vpc[second])
 
 
-def counters(plan: Plan) -> Iterator[dict[str, Any]]:
+def counters(plan: Plan, wire: Wire = HERE) -> Iterator[dict[str, Any]]:
     """For each host: how its uplink is hooked and why, and its verdicts that are not zero.
 
     Raises:
         CipuError: as Overlay.status does.
     """
-    from cipu_xdp.loader.overlay import Overlay
-
     for host in plan.hosts:
-        with lab_build.inside(host.netns), Overlay(host.instance) as overlay:
-            status = overlay.status()
+        status = wire.status(host)
         seen = [verdict for verdict in status["verdicts"] if verdict["packets"]]
         yield {"host": host.name, "uplinks": status["uplinks"], "verdicts": seen}
 
@@ -112,14 +113,14 @@ def _pairs(members: list[Tenant]) -> Iterator[Pair]:
                     break
 
 
-def _ping(pair: Pair) -> Check:
-    took = lab_traffic.ping(pair.source.netns, pair.address)
+def _ping(wire: Wire, pair: Pair) -> Check:
+    took = wire.ping(pair.source, pair.address)
     result = "no answer" if took is None else f"answered in {took:.2f} ms"
     what = f"ping {pair.address}"
     return Check(what, pair.source.name, pair.target.name, result, took is not None)
 
 
-def _streams(plan: Plan, members: list[Tenant]) -> Iterator[Check]:
+def _streams(wire: Wire, plan: Plan, members: list[Tenant]) -> Iterator[Check]:
     host_of = {t.name: host.name for host in plan.hosts for t in host.tenants}
     pairs = list(_pairs(members))
     across = [pair for pair in pairs if host_of[pair.source.name] != host_of[pair.target.name]]
@@ -128,42 +129,44 @@ def _streams(plan: Plan, members: list[Tenant]) -> Iterator[Check]:
         family = lab_traffic.family(pair.address)
         if family not in done:
             done.add(family)
-            yield _stream(pair)
+            yield _stream(wire, pair)
 
 
-def _stream(pair: Pair) -> Check:
+def _stream(wire: Wire, pair: Pair) -> Check:
     what = f"TCP to {pair.address} for {STREAM_S:g} s"
     names = (pair.source.name, pair.target.name)
     try:
-        with Listener(pair.target.netns, pair.address, pair.target.name) as listener:
-            bps = lab_traffic.throughput(pair.source.netns, listener, STREAM_S)
+        with wire.listener(pair.target, pair.address, PORT) as listener:
+            before = listener.received
+            wire.send(pair.source, pair.address, PORT, STREAM_S)
+            bps = (listener.received - before) * 8 / listener.seconds
     except OSError as error:
         return Check(what, *names, _reason(error), False)
     return Check(what, *names, f"{bps / 1e9:.2f} Gbit/s", bps > 0)
 
 
-def _answers(members: list[Tenant], others: list[Tenant]) -> Iterator[Check]:
+def _answers(wire: Wire, members: list[Tenant], others: list[Tenant]) -> Iterator[Check]:
     # Who answers at an address that both VPCs have must be the asker's neighbour.
     for pair in _pairs(members):
         for twin in [t for t in others if pair.address in _addresses(t)]:
             with (
-                Listener(pair.target.netns, pair.address, pair.target.name),
-                Listener(twin.netns, pair.address, twin.name),
+                wire.listener(pair.target, pair.address, PORT),
+                wire.listener(twin, pair.address, PORT),
             ):
-                yield _who(pair, twin)
+                yield _who(wire, pair, twin)
 
 
-def _who(pair: Pair, twin: Tenant) -> Check:
+def _who(wire: Wire, pair: Pair, twin: Tenant) -> Check:
     what = f"who is {pair.address}? ({twin.name} has it too)"
     names = (pair.source.name, pair.target.name)
     try:
-        name = lab_traffic.ask(pair.source.netns, pair.address)
+        name = wire.ask(pair.source, pair.address, PORT, ASK_WAIT_S)
     except OSError as error:
         return Check(what, *names, _reason(error), False)
     return Check(what, *names, f"{name} answers", name == pair.target.name)
 
 
-def _closed(members: list[Tenant], others: list[Tenant]) -> Iterator[Check]:
+def _closed(wire: Wire, members: list[Tenant], others: list[Tenant]) -> Iterator[Check]:
     # At an address both VPCs have a leak would be hidden by the own neighbour's
     # answer; at one that only the other has, by nobody's: try one of each.
     known = {address for member in members for address in _addresses(member)}
@@ -172,14 +175,14 @@ def _closed(members: list[Tenant], others: list[Tenant]) -> Iterator[Check]:
     for target in (*shared[:1], *theirs[:1]):
         for address in _addresses(target):
             if address not in _addresses(members[0]):
-                yield _knock(members[0], target, address)
+                yield _knock(wire, members[0], target, address)
 
 
-def _knock(source: Tenant, target: Tenant, address: str) -> Check:
+def _knock(wire: Wire, source: Tenant, target: Tenant, address: str) -> Check:
     what = f"reach {address} in the VPC {target.vpc}"
-    with Listener(target.netns, address, target.name, CLOSED_PORT) as listener:
+    with wire.listener(target, address, CLOSED_PORT) as listener:
         try:
-            name = lab_traffic.ask(source.netns, address, CLOSED_PORT, CLOSED_WAIT_S)
+            name = wire.ask(source, address, CLOSED_PORT, CLOSED_WAIT_S)
             result = f"{name} answers"
         except OSError as error:
             result = f"not reached ({_reason(error)})"

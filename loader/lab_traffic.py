@@ -147,14 +147,13 @@ def ask(netns: str | None, address: str, port: int = PORT, wait_s: float = 2.0) 
         return connection.recv(256).decode()
 
 
-def throughput(netns: str | None, listener: Listener, seconds: float) -> float:
-    """Send to the listener from `netns` for `seconds`; returns bits a second as received.
+def send(netns: str | None, address: str, port: int, seconds: float) -> None:
+    """Send to a listener from `netns` for `seconds`, until it has everything.
 
     Raises:
         OSError: the connection failed, or stood still.
     """
-    before = listener.received
-    with _connected(netns, listener.address, listener.port, 5.0) as connection:
+    with _connected(netns, address, port, 5.0) as connection:
         connection.recv(256)
         block = bytes(CHUNK)
         until = time.monotonic() + seconds
@@ -164,7 +163,6 @@ def throughput(netns: str | None, listener: Listener, seconds: float) -> float:
         # The listener's last word: it has everything, and its figures stand.
         if not connection.recv(1):
             raise OSError("the stream was cut")
-    return (listener.received - before) * 8 / listener.seconds
 
 
 def _connected(netns: str | None, address: str, port: int, wait_s: float) -> socket.socket:

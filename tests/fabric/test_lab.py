@@ -319,7 +319,8 @@ def test_offloads_are_set_as_the_hook_needs(one: Lab, hook: str) -> None:
     assert lab_traffic.ping(f"cx-{NAME}-a", "10.0.0.12") is not None
     assert lab_traffic.ping(f"cx-{NAME}-a", "fd00::12") is not None
     with lab_traffic.Listener(f"cx-{NAME}-b", "10.0.0.12", "b") as listener:
-        assert lab_traffic.throughput(f"cx-{NAME}-a", listener, 0.5) > 0
+        lab_traffic.send(f"cx-{NAME}-a", "10.0.0.12", lab_traffic.PORT, 0.5)
+        assert listener.received > 0
 
 
 @pytest.fixture

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Vagrantfile is valid for every shipped topology, and its script is bash.
+"""The Vagrantfile is valid for every shipped topology, and scripts are good bash.
 
 No machine is started, and no box is needed.
 """
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cipu_xdp.loader import topology_shipped
 
-VAGRANT = Path(__file__).parents[2] / "vagrant"
+ROOT = Path(__file__).parents[2]
+VAGRANT = ROOT / "vagrant"
+SCRIPTS = [*sorted(VAGRANT.glob("*.sh")), ROOT / "tests/vagrant/run.sh"]
 
 
 def vagrant(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,10 +49,22 @@ def test_a_topology_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "no topology nosuch" in done.stdout + done.stderr
 
 
-def test_the_provisioning_script_is_bash() -> None:
-    script = VAGRANT / "provision.sh"
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_bash_without_traps(script: Path) -> None:
     assert os.access(script, os.X_OK)
-    subprocess.run(["bash", "-n", str(script)], check=True)
-    wrong = subprocess.run([str(script), "nosuch"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_provisioning_script_names_a_verb_that_it_does_not_know() -> None:
+    line = [str(VAGRANT / "provision.sh"), "nosuch"]
+    wrong = subprocess.run(line, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "nosuch is none of" in wrong.stderr
+
+
+def test_a_lab_on_machines_needs_a_topology_that_is_there() -> None:
+    line = [sys.executable, str(VAGRANT / "lab.py"), "check", "nosuch"]
+    wrong = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "nosuch" in wrong.stderr
