@@ -16,6 +16,8 @@ DEV_PACKAGES := iperf3 sockperf nftables tcpdump strace vagrant vagrant-libvirt
 # What boots another kernel over this machine's files.
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
 CONTAINER_PACKAGES := podman runc
+# What makes another Debian's root, and what runs in it.
+DISTRIBUTION_PACKAGES := debootstrap debian-archive-keyring bubblewrap
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -34,8 +36,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-tenants lint format typecheck check bench bench-policy bench-upgrades \
-	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-tenants test-distributions lint format typecheck check bench bench-policy bench-upgrades \
+	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers packages-distributions
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -63,7 +65,7 @@ fi
 endef
 
 help: ## list the targets (this)
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.setup ## install what the command needs; then .venv/bin/cipu-xdp works as root
 
@@ -90,6 +92,10 @@ test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 an
 
 test-tenants: setup-dev packages-kernels packages-containers ## run tests with an emulated machine and a container as tenants (as root)
 	@$(SUDO) $(PYTEST) tests/tenants
+
+# DISTRIBUTIONS="bookworm trixie" for more; PYTEST_WORDS="tests/fabric -k tap" for other tests; MIRROR=URL.
+test-distributions: setup-dev packages-distributions ## install and test on a fresh Debian 13, over this kernel (as root; half an hour)
+	@$(SUDO) $(BIN)/python tests/distributions/run.py $(DISTRIBUTIONS) --mirror "$(MIRROR)" --pytest "$(PYTEST_WORDS)"
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit
@@ -174,6 +180,9 @@ packages-kernels: packages
 
 packages-containers: packages
 	@$(call need,$(CONTAINER_PACKAGES))
+
+packages-distributions: packages
+	@$(call need,$(DISTRIBUTION_PACKAGES))
 
 $(VENV)/.setup: pyproject.toml | packages
 	@$(PYTHON) -m venv --system-site-packages $(VENV)
