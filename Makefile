@@ -19,6 +19,8 @@ CONTAINER_PACKAGES := podman runc
 VAGRANT_PACKAGES := vagrant vagrant-libvirt ruby-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu \
 	libvirt-clients qemu-system-x86 dnsmasq-base iptables rsync openssh-client
 BOX_PACKAGES := vagrant debootstrap debian-archive-keyring grub-pc-bin fdisk e2fsprogs qemu-utils
+# What makes another Debian's root, and what runs in it.
+DISTRIBUTION_PACKAGES := debootstrap debian-archive-keyring bubblewrap
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 
 LAUNCHER    := $(DESTDIR)$(PREFIX)/bin/cipu-xdp
@@ -51,9 +53,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants test-vagrant lint format typecheck check bench bench-policy bench-upgrades \
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants test-vagrant test-distributions lint format typecheck check bench bench-policy bench-upgrades \
 	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers \
-	vagrant-up vagrant-check vagrant-down vagrant-box wheels packages-vagrant packages-box place unit-is-ours
+	vagrant-up vagrant-check vagrant-down vagrant-box wheels packages-vagrant packages-box packages-distributions place unit-is-ours
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need
@@ -90,7 +92,7 @@ done
 endef
 
 help: ## list the targets (this)
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.setup ## install what the command needs; then .venv/bin/cipu-xdp works as root
 
@@ -123,6 +125,10 @@ test-tenants: setup-dev packages-kernels packages-containers ## run tests with a
 
 test-vagrant: setup packages-vagrant packages-box $(BOX) wheels ## bring up emulated machines, check, halt one and check again (as root)
 	@$(SUDO) tests/vagrant/run.sh $(BOX) $(TOPOLOGY)
+
+# DISTRIBUTIONS="bookworm trixie" for more; PYTEST_WORDS="tests/fabric -k tap" for other tests; MIRROR=URL.
+test-distributions: setup-dev packages-distributions ## install and test on a fresh Debian 13, over this kernel (as root; half an hour)
+	@$(SUDO) $(BIN)/python tests/distributions/run.py $(DISTRIBUTIONS) --mirror "$(MIRROR)" --pytest "$(PYTEST_WORDS)"
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit
@@ -269,6 +275,9 @@ $(WHEELS)/.made: pyproject.toml $(VENV)/.setup
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --wheel-dir $(WHEELS) . -r $(WHEELS)/build.txt
 	@rm -f $(WHEELS)/cipu_xdp-*.whl
 	@touch $@
+
+packages-distributions: packages
+	@$(call need,$(DISTRIBUTION_PACKAGES))
 
 $(VENV)/.setup: pyproject.toml | packages
 	@$(PYTHON) -m venv --system-site-packages $(VENV)

@@ -102,7 +102,10 @@ inline_always struct packet *packet_here(void)
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	return scratch ? (struct packet *)scratch->packet : NULL;
+	if (!scratch)
+		return NULL;
+	hide(scratch);
+	return (struct packet *)scratch->packet;
 }
 
 /* Where `packet_here` found it. */

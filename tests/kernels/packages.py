@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from kept import kept
+
 # Flavours that are no ordinary kernel: of a cloud (no 9p), real-time, unsigned, debugging symbols.
 OTHERS = ("cloud", "rt", "unsigned", "dbg", "template")
 
@@ -41,9 +43,7 @@ def fetch(series: str, cache: Path) -> Kernel:
     if not ordinary:
         raise SystemExit(f"apt knows no kernel {series}: is its suite in sources.list?")
     name = max(ordinary, key=lambda one: [int(part) for part in re.findall(r"\d+", one)])
-    tree = cache / name
-    if not tree.exists():
-        _unpack(name, tree)
+    tree = kept(cache / name, lambda draft: _unpack(name, draft))
     release = name.removeprefix("linux-image-")
     return Kernel(release, tree)
 
@@ -52,18 +52,13 @@ def _is_ordinary(name: str) -> bool:
     return name.endswith("-amd64") and not set(OTHERS) & set(name.split("-"))
 
 
-def _unpack(name: str, tree: Path) -> None:
-    """All of it or nothing: one that was cut short is unpacked again."""
-    draft = tree.with_suffix(".draft")
-    _run("rm", "-rf", draft)
-    draft.mkdir(parents=True)
+def _unpack(name: str, draft: Path) -> None:
     # As root, apt fetches as a user of its own, who may not write there.
     _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name, cwd=draft)
     (package,) = draft.glob("*.deb")
     _run("dpkg-deb", "-x", package, draft)
     package.unlink()
     _run("depmod", "-b", draft, name.removeprefix("linux-image-"))
-    draft.rename(tree)
 
 
 def _run(*words: str | Path, cwd: Path | None = None) -> str:

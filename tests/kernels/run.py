@@ -24,9 +24,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import junit
 
 from kernels import guest, packages
 
@@ -85,9 +86,8 @@ def _passes(series: str, tests: Sequence[str], further: str) -> bool:
     except guest.Hung as hung:
         print(f"Linux {kernel.release}: {hung}")
         return False
-    found = _counts(results / "junit.xml")
-    said = ", ".join(f"{number} {what}" for what, number in found.items())
-    print(f"Linux {kernel.release}: {said}, in {time.monotonic() - began:.0f} s")
+    found = junit.counts(results / "junit.xml")
+    print(f"Linux {kernel.release}: {junit.told(found)}, in {time.monotonic() - began:.0f} s")
     return status == 0 and found["tests"] > 0 and not found["skipped"]
 
 
@@ -102,14 +102,6 @@ cd {shlex.quote(str(ROOT))}
 export PYTHONPYCACHEPREFIX=/tmp/bytecode CIPU_XDP_CACHE=/mnt/{CACHE}
 exec {shlex.join(pytest)}
 """
-
-
-def _counts(report: Path) -> dict[str, int]:
-    if not report.exists():
-        return dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    suite = ElementTree.parse(report).getroot().find("testsuite")
-    assert suite is not None
-    return {what: int(suite.get(what, 0)) for what in ("tests", "failures", "errors", "skipped")}
 
 
 if __name__ == "__main__":
