@@ -36,9 +36,13 @@ typedef __u64 key32;
 /*
  * The compiler is not to know what is in here. Of a pointer that was compared
  * with NULL, LLVM 19 takes the address of a field before the comparison, which
- * the verifier refuses.
+ * the verifier refuses; LLVM 14 does not, and would make 3 % more instructions.
  */
+#if __clang_major__ > 14
 #define hide(pointer) asm volatile("" : "+r"(pointer))
+#else
+#define hide(pointer)
+#endif
 
 /* The compiler's headers declare this one with an argument too few. */
 struct neighbour {
