@@ -40,8 +40,11 @@ on_machine() { # HOST COMMAND
     (cd "$ROOT/vagrant" && vagrant ssh "$1" --no-tty -c "$2" 2> /dev/null)
 }
 
-expect() { # WHAT WORD HOST COMMAND: what the command says, which is shown, has the word
-    if ! on_machine "$3" "$4" | tee /dev/stderr | grep -w "$2" > /dev/null; then
+expect() { # WHAT WORD HOST COMMAND: what the command says has the word
+    local said
+    said=$(on_machine "$3" "$4" || true)
+    printf '%s\n' "$said"
+    if ! grep -qw "$2" <<< "$said"; then
         echo "FAILED: $1" >&2
         exit 1
     fi
