@@ -40,14 +40,15 @@ on_machine() { # HOST COMMAND
     (cd "$ROOT/vagrant" && vagrant ssh "$1" --no-tty -c "$2" 2> /dev/null)
 }
 
-expect() { # WHAT COMMAND...
-    local what=$1
-    shift
-    if ! "$@"; then
-        echo "FAILED: $what" >&2
+expect() { # WHAT WORD HOST COMMAND: what the command says has the word
+    local said
+    said=$(on_machine "$3" "$4" || true)
+    printf '%s\n' "$said"
+    if ! grep -qw "$2" <<< "$said"; then
+        echo "FAILED: $1" >&2
         exit 1
     fi
-    echo "ok: $what"
+    echo "ok: $1"
 }
 
 is_left() {
@@ -66,10 +67,10 @@ inside() { # BOX TOPOLOGY
     cd "$ROOT/vagrant"
     step vagrant halt "$host"
     step vagrant up "$host"
-    expect "the service has restored $host" on_machine "$host" \
-        "systemctl is-active cipu-xdp && journalctl -b -o cat -u cipu-xdp | grep restored"
-    expect "what was made by hand is there" on_machine "$host" \
-        "sudo cipu-xdp --instance $instance vpc list | grep $BY_HAND"
+    expect "the service has restored $host" restored "$host" \
+        "sudo journalctl -b -o cat -u cipu-xdp"
+    expect "what was made by hand is there" "$BY_HAND" "$host" \
+        "sudo cipu-xdp --instance $instance vpc list"
     step "$PYTHON" "$ROOT/vagrant/lab.py" check "$2"
 
     step "$PYTHON" "$ROOT/vagrant/lab.py" down "$2"
