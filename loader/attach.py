@@ -32,9 +32,10 @@ class Attachment:
 
     def __init__(self, place: Place, record: Record, devices: Devices, tables: Tables) -> None:
         self.place, self.record, self.devices, self.tables = place, record, devices, tables
-        self.links = links.links()
+        self.named = links.links()
         self.hooks = Hooks(place, tables.directory, record, devices)
-        self.links |= renamed(record, self.links, devices, place.instance)
+        # By the names that uplinks were attached by.
+        self.links = self.named | renamed(record, self.named, devices, place.instance)
         self._made: tuple[Model, Model | None, Rows] | None = None
 
     @classmethod
@@ -213,7 +214,7 @@ class Attachment:
         # Late: only an attach compiles, and every change pays for imports.
         from cipu_xdp.loader import program
 
-        link = self.links[uplink.iface]
+        link = self.links[uplink.iface] = self.named[uplink.iface]
         tried = f"attach {uplink.iface}"
         way = self.hooks.way(tried, link.ifindex, REPLACE_HINT)
         way.check(replace=replace)
@@ -240,9 +241,22 @@ class Attachment:
         hooked = self._put_first(link, wanted, ours, undo)
         self._read_back(tried, link.ifindex, hooked, ours)
         self.record.uplinks[uplink.iface] = hooked
-        self.record.ifindexes[uplink.iface] = link.ifindex
+        self._number(uplink.iface, link.ifindex)
         self.place.keep(self.record)
         return choice.notes(uplink, hooked, self.links)
+
+    def name_of(self, link: Link) -> str:
+        """What a device is called now."""
+        return next(name for name, one in self.named.items() if one.ifindex == link.ifindex)
+
+    def _number(self, iface: str, ifindex: int) -> None:
+        """Note which device the uplink is; another one that was it is none any more."""
+        before = self.record.ifindexes.get(iface, ifindex)
+        self.record.ifindexes[iface] = ifindex
+        others = {number for name, number in self.record.ifindexes.items() if name != iface}
+        known = {link.ifindex for link in self.named.values()}
+        if before != ifindex and before in known - others:
+            self.hooks.drop_all(before)
 
     def _put_first(
         self, link: Link, wanted: list[choice.Choice], ours: "Programs", undo: Undo

@@ -80,11 +80,17 @@ class Sight:
 
     @cached_property
     def links(self) -> dict[str, Link]:
-        """The devices, as rows know them."""
-        found = links.links()
+        """The devices, as rows know them: uplinks by the names that they were attached by."""
         if self.record is None:
-            return found
-        return found | hooks.renamed(self.record, found, self.netlink, self.place.instance)
+            return self.named
+        return self.named | hooks.renamed(
+            self.record, self.named, self.netlink, self.place.instance
+        )
+
+    @cached_property
+    def named(self) -> dict[str, Link]:
+        """The devices by the names that they have."""
+        return links.links()
 
     @cached_property
     def seen(self) -> dict[str, underlay.Seen]:
@@ -105,7 +111,7 @@ class Sight:
     def _called(self, uplink: Uplink) -> str:
         """The name that an uplink's device has now."""
         link = self.links.get(uplink.iface)
-        names = (name for name, one in self.links.items() if one is link)
+        names = (name for name, one in self.named.items() if one is link)
         return next(names, uplink.iface)
 
     def uplinks(self) -> list[str]:
@@ -116,7 +122,7 @@ class Sight:
 
     def device(self, name: str, *, uplink: bool, xdp: bool) -> Device:
         """A device with what hangs on it; more of an uplink, and of what XDP is on."""
-        link, seen = self.links.get(name), self.seen.get(name)
+        link, seen = self.named.get(name), self.seen.get(name)
         if link is None or seen is None:
             return Device(name)
         way = obstacles(self.netlink, self.place, link.ifindex, replace=False, egress=uplink)
@@ -161,7 +167,9 @@ class Sight:
 
     def uplink(self, name: str) -> UplinkFacts:
         """A device as an uplink, or to be one."""
-        one, uplink = self.device(name, uplink=True, xdp=True), self.model.uplinks.get(name)
+        uplink = self.model.uplinks.get(name)
+        called = self._called(uplink) if uplink else name
+        one = self.device(name, uplink=True, xdp=True) if called == name else Device(name)
         enis = self.model.enis.local()
         family = uplink.vtep.version if uplink else 4
         port = uplink.vxlan_port if uplink else PORT
@@ -170,7 +178,8 @@ class Sight:
             vtep=uplink.vtep if uplink else None,
             uplink=uplink,
             hooked=self.record.uplinks.get(name) if self.record else None,
-            holder=presence.holder_of(uplink.vtep, self.links) if uplink else "",
+            holder=presence.holder_of(uplink.vtep, self.named) if uplink else "",
+            called=called,
             cpus=len(os.sched_getaffinity(0)),
             recorded=self.record is not None or not self._is_somewhere(),
             vlans=tuple(sorted(self._vlans(one.link))),

@@ -25,7 +25,7 @@ from cipu_xdp.loader import (
     store_check,
 )
 from cipu_xdp.loader.device_facts import SeenDevices, Sight
-from cipu_xdp.loader.errors import BadInput, LayoutMismatch
+from cipu_xdp.loader.errors import BadInput, KernelRefused, LayoutMismatch
 from cipu_xdp.loader.findings import Finding, ok, warning, wrong
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.pins import Place, Record
@@ -133,6 +133,8 @@ def _stored(place: Place, *, thorough: bool) -> tuple[Model | None, list[Finding
         return None, [wrong("store", name, error.why, mend)]
     except LayoutMismatch as error:
         return None, [wrong("store", name, f"{error.why}: use that one")]
+    except KernelRefused as error:
+        return None, [wrong("store", name, error.why)]
     told = "whole" if model else "an older version's, taken over by the next change"
     if model and not thorough and store_check.is_big(place.store):
         told = f"it opens; it is big: {THOROUGH} reads all of it"

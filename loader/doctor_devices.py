@@ -6,6 +6,7 @@ XDP and offloads are doctor_offloads', ENIs, other hosts and tables doctor_insta
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from cipu_xdp.loader.doctor_facts import UplinkFacts
 from cipu_xdp.loader.errors import BadInput, ForeignInTheWay
@@ -26,9 +27,12 @@ Findings = Iterator[Finding]
 def device(facts: UplinkFacts) -> Findings:
     """It must be there, and Ethernet."""
     one = facts.device
-    if one.link is None and facts.holder:
+    if facts.uplink and facts.called not in ("", one.name):
+        told = f"it is called {facts.called} now, which is not known after a restart"
+        yield warning("device", one.name, told, _attach_under(facts.called, facts.uplink))
+    elif one.link is None and facts.holder and facts.uplink:
         told = f"there is no device {one.name} here; {facts.holder} has its address {facts.vtep}"
-        yield wrong("device", one.name, told, f"cipu-xdp attach {facts.holder}")
+        yield wrong("device", one.name, told, _attach_under(facts.holder, facts.uplink))
     else:
         yield from present(one.name, one.link)
 
@@ -95,6 +99,11 @@ def attach_command(facts: UplinkFacts) -> str:
     """The command that attaches it as it is configured."""
     one, name = facts.uplink, facts.device.name
     return attach_as(one) if one else f"cipu-xdp attach {name}"
+
+
+def _attach_under(name: str, one: Uplink) -> str:
+    """The command that attaches an uplink as it is, under another name."""
+    return attach_as(replace(one, iface=name))
 
 
 def attach_as(one: Uplink) -> str:

@@ -147,7 +147,8 @@ class UplinkFacts:
     not known. `vlans` lie above it, `users`
     are others who have its UDP port; `redirected` is True if XDP sends to it,
     `shaped` if there are limits to shape; `rp_filter` is None where it does not matter.
-    `holder` is another device that has the VTEP, "" for none.
+    `holder` is another device that has the VTEP, "" for none; `called` the name
+    that the uplink has now, if it was attached under another.
     """
 
     device: Device
@@ -155,6 +156,7 @@ class UplinkFacts:
     uplink: Uplink | None = None
     hooked: Hooked | None = None
     holder: str = ""
+    called: str = ""
     cpus: int = 1
     recorded: bool = True
     vlans: tuple[str, ...] = ()

@@ -72,9 +72,9 @@ def directory(facts: Directory) -> Findings:
     """What only root may write must be root's; that others may read it is bad enough."""
     told = f"mode {facts.mode:04o}"
     if facts.trouble:
-        told = f"its file system {facts.trouble}: no change can be kept"
+        ill = f"its file system {facts.trouble}: no change can be kept"
         again = f"mount -o remount,rw {facts.root}" if facts.trouble == READ_ONLY else None
-        yield wrong("file system", facts.path, told, again)
+        yield wrong("file system", facts.path, ill, again)
     if facts.owner:
         told = f"it belongs to user {facts.owner}"
         yield wrong("permissions", facts.path, told, f"chown root: {facts.path}")

@@ -208,13 +208,13 @@ def renamed(
     """Uplinks whose devices have other names now, by the names that they were attached by.
 
     Our programs are on them still, and until they are attached again it is by
-    those names that they are known.
+    those names that they are known; also if another device has such a name now.
     """
     names = {link.ifindex: name for name, link in links.items()}
     found = {
         iface: names[number]
         for iface, number in record.ifindexes.items()
-        if iface not in links and number in names
+        if names.get(number, iface) != iface
     }
     ours = set(left_on(devices, {name: links[name] for name in found.values()}, instance))
     return {iface: links[name] for iface, name in found.items() if name in ours}

@@ -55,8 +55,14 @@ class Instance:
         """The desired state, read without waiting for anybody."""
         if not self.place.store.exists():
             return Model()
-        with contextlib.closing(SqliteStore.to_read(self.place.store)) as store:
+        with self.reading() as store:
             return store.load()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[SqliteStore]:
+        """The store, open to be read: one of an older version stays its."""
+        with contextlib.closing(SqliteStore.to_read(self.place.store)) as store:
+            yield store
 
     @contextlib.contextmanager
     def store(self) -> Iterator[SqliteStore]:

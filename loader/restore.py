@@ -7,9 +7,11 @@ is. One that cannot be is no reason not to bring back the others.
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from cipu_xdp.loader import links, presence, status, uplinks
+from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.errors import CipuError, NotAttached
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.records import Uplink
@@ -64,6 +66,7 @@ def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None
         found = links.links()
         other = presence.holder_of(uplink.vtep, found)
         if other and uplink.iface not in found:
-            error.hint = f"{other} has its address {uplink.vtep}: cipu-xdp attach {other}."
+            again = attach_as(replace(uplink, iface=other))
+            error.hint = f"{other} has its address {uplink.vtep}: {again}."
         return {"state": "failed", "error": error.as_dict()}
     return {"state": "restored", "error": None}

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from cipu_xdp.loader import (
@@ -19,6 +20,7 @@ from cipu_xdp.loader import (
 )
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.devices import Devices
+from cipu_xdp.loader.doctor_devices import attach_as
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.links import OVERHEAD
 from cipu_xdp.loader.pins import Hooked, Place
@@ -82,7 +84,8 @@ def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
     current = {one["hook"] for one in programs if one.pop("current")}
     return {
         "iface": uplink.iface,
-        "device": _name_now(attachment, link),
+        "device": attachment.name_of(link) if link else None,
+        "renamed": _renamed(attachment, uplink, link) if link else None,
         "ifindex": link.ifindex if link else None,
         "vtep": str(uplink.vtep),
         "vxlan_port": uplink.vxlan_port,
@@ -99,14 +102,14 @@ def _uplink(attachment: Attachment, model: Model, uplink: Uplink) -> Answer:
     }
 
 
-def _name_now(attachment: Attachment, link: Link | None) -> str | None:
-    """What the device is called now, None if it is gone."""
-    names = (name for name, one in attachment.links.items() if one is link)
-    return next(names, None)
+def _renamed(attachment: Attachment, uplink: Uplink, link: Link) -> str | None:
+    """The command that attaches it under the name that it has now, None if that is no other."""
+    name = attachment.name_of(link)
+    return None if name == uplink.iface else attach_as(replace(uplink, iface=name))
 
 
 def _nic(attachment: Attachment, link: Link) -> Answer:
-    one = nic.nic(_name_now(attachment, link) or "", link.ifindex)
+    one = nic.nic(attachment.name_of(link), link.ifindex)
     return {
         "driver": one.driver or None,
         "xdp": None if one.xdp is None else nic.xdp_names(one.xdp),

@@ -22,9 +22,7 @@ from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import (
     BadInput,
-    CipuError,
     KernelRefused,
-    file_refused,
 )
 from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.relations import Relation, Row, uncollected
@@ -40,6 +38,7 @@ from cipu_xdp.loader.schema import (
     refused,
 )
 from cipu_xdp.loader.schema_enis import MemberSum, packed
+from cipu_xdp.loader.store_errors import explaining
 from cipu_xdp.loader.stored_enis import StoredEnis
 
 BUSY_SECONDS = 10.0
@@ -47,8 +46,6 @@ BUSY_SECONDS = 10.0
 CACHE_KB = 256 << 10
 # Fewer new ENIs go into indexes one by one.
 FEW = 10_000
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class StateChanged(BadInput):
@@ -132,7 +129,7 @@ class SqliteStore:
         with contextlib.ExitStack() as made:
             copy = Path(made.enter_context(tempfile.TemporaryDirectory())) / Path(path).name
             with (
-                _explaining(f"open the store {path}", Path(path)),
+                explaining(f"open the store {path}", Path(path)),
                 contextlib.closing(_read_only(path)) as old,
                 contextlib.closing(sqlite3.connect(copy)) as new,
             ):
@@ -255,9 +252,7 @@ class SqliteStore:
         with uncollected():
             rows = {each.name: db.execute(each.select).fetchall() for each in READ_WHOLE}
             enis = Enis(
-                source=StoredEnis(
-                    db, partial(_explaining, f"read the store {self.path}", self.path)
-                )
+                source=StoredEnis(db, partial(explaining, f"read the store {self.path}", self.path))
             )
             self._loaded, self._revision_loaded = model_of(rows, enis), self._revision(db)
 
@@ -314,7 +309,7 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
 
     def _explaining(self, verb: str) -> contextlib.AbstractContextManager[None]:
-        return _explaining(f"{verb} the store {self.path}", self.path)
+        return explaining(f"{verb} the store {self.path}", self.path)
 
 
 def _read_only(path: str | os.PathLike[str]) -> sqlite3.Connection:
@@ -334,35 +329,6 @@ def add_functions(db: sqlite3.Connection) -> None:
     """Have it know the functions by which stores of older schemas are taken over."""
     db.create_function("packed", 1, packed, deterministic=True)
     db.create_aggregate("member_sum", 2, MemberSum)
-
-
-@contextlib.contextmanager
-def _explaining(tried: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error, ValueError) as error:
-        raise _explained(tried, path, error) from error
-
-
-def _explained(tried: str, path: Path, error: Exception) -> CipuError:
-    # The low byte of an extended code is the code (sqlite.org/rescode.html).
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if isinstance(error, ValueError) or code in DAMAGED:
-        return BadInput(tried, f"it is damaged ({error})", "Put a copy back, or move it away.")
-    if isinstance(error, sqlite3.IntegrityError):
-        hint = "Report it: the model should have refused this."
-        return BadInput(tried, f"it would break a rule ({error})", hint)
-    if code in BUSY:
-        return KernelRefused(tried, "another command is writing it", "Try again when it is done.")
-    if isinstance(error, OSError):
-        return file_refused(tried, path.parent, error)
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) and not _has_room(path.parent):
-        return file_refused(tried, path.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    return KernelRefused(tried, f"the system says: {error}", "See to its file system.")
-
-
-def _has_room(place: Path) -> bool:
-    return os.statvfs(place).f_bavail > 0
 
 
 def _make_file(path: Path) -> None:

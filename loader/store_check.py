@@ -20,6 +20,7 @@ from cipu_xdp.loader.schema import (
     model_of,
     refused,
 )
+from cipu_xdp.loader.store_errors import explained
 from cipu_xdp.loader.stored_enis import StoredEnis
 
 # Of a file that is bigger not every page is looked at unasked: it takes seconds.
@@ -42,6 +43,7 @@ def examined(path: Path, *, thorough: bool = False) -> Model | None:
     Raises:
         BadInput: it is damaged, or not a store.
         LayoutMismatch: it is newer than this version.
+        KernelRefused: its file system does not let us read it.
     """
     tried = f"examine the store {path}"
     try:
@@ -68,7 +70,9 @@ def examined(path: Path, *, thorough: bool = False) -> Model | None:
             model = model_of(rows, Enis(source=StoredEnis(file, nullcontext)))
             failed.pop_all()
             return model
-    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
+    except (OSError, sqlite3.Error) as error:
+        raise explained(tried, path, error) from error
+    except (ValueError, TypeError, KeyError) as error:
         raise BadInput(tried, f"it is damaged ({error})", "Put a copy back.") from error
 
 

@@ -62,7 +62,9 @@ def upgrade(
         BadInput: the tables would be too small.
         VerifierRefused: the new programs do not load, or fail the test.
     """
-    with instance.locked(), Devices() as devices, instance.store() as store:
+    instance.attached()
+    opened = instance.reading if dry_run else instance.store
+    with instance.locked(), Devices() as devices, opened() as store:
         record, pins = instance.attached(), instance.place.make_pins()
         # Where these are refused, nothing else may change.
         instance.place.keep(record)

@@ -18,7 +18,7 @@ from cipu_xdp.loader.errors import BadInput, CipuError, NotAttached
 from cipu_xdp.loader.hooks import left_on
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.parse import trying, underlay_address
-from cipu_xdp.loader.records import Model, Uplink
+from cipu_xdp.loader.records import Link, Model, Uplink
 from cipu_xdp.loader.store import SqliteStore
 from cipu_xdp.loader.tables import checked_sizes
 from cipu_xdp.loader.undo import Undo
@@ -82,7 +82,7 @@ def attach_uplink(instance: Instance, wish: Wish, *, again: Uplink | None = None
 def _checked(instance: Instance, before: Model, wish: Wish, devices: Devices) -> Model:
     """What an attach would make of the model; refused before the first change, or not at all."""
     _alone(instance)
-    after = _with_sizes(instance, _with_uplink(before, wish), wish)
+    after = _with_sizes(instance, _with_uplink(instance, before, wish), wish)
     _require(instance, devices, wish)
     return after
 
@@ -139,19 +139,30 @@ def _alone(instance: Instance) -> None:
             )
 
 
-def _with_uplink(before: Model, wish: Wish) -> Model:
+def _former_names(instance: Instance, link: Link, iface: str) -> list[str]:
+    """Names by which a device is attached that is called otherwise now."""
+    record = instance.place.record()
+    if record is None or record.netns != netns.identity():
+        return []
+    return [n for n, number in record.ifindexes.items() if number == link.ifindex and n != iface]
+
+
+def _with_uplink(instance: Instance, before: Model, wish: Wish) -> Model:
     tried = f"attach {wish.iface}"
     with trying(tried):
         asked = underlay_address(wish.vtep) if wish.vtep else None
     link = needs.require_uplink(tried, wish.iface, asked)
+    former = _former_names(instance, link, wish.iface)
     with trying(tried):
-        known, own = before.uplinks.get(wish.iface), own_addresses(link)
+        own = own_addresses(link)
+        known = [before.uplinks[name] for name in (wish.iface, *former) if name in before.uplinks]
         # The one that it has, if it still can.
-        kept = known.vtep if known and known.vtep in own else None
-        vtep = asked or kept or underlay_address(own[0])
+        kept = [one.vtep for one in known if one.vtep in own]
+        vtep = asked or (kept[0] if kept else underlay_address(own[0]))
     for other in before.uplinks.values():
-        if other.vtep == vtep and other.iface not in links.links():
-            # It has another name now, or another NIC has taken its place.
+        replaced = other.vtep == vtep and other.iface not in links.links()
+        # It has another name now, or another NIC has taken its place.
+        if other.iface in former or replaced:
             before = models.remove_uplink(before, other.iface)
     return models.set_uplink(
         before, Uplink(wish.iface, vtep, wish.vxlan_port, wish.hook, wish.xdp_mode)
@@ -183,15 +194,21 @@ def detach_uplink(instance: Instance, iface: str) -> None:
     with instance.changing() as (store, attachment):
         before = store.load()
         if iface not in before.uplinks and iface not in attachment.record.uplinks:
-            raise NotAttached(
-                f"detach {iface}", "it is not attached", "cipu-xdp status shows what is."
-            )
+            raise NotAttached(f"detach {iface}", "it is not attached", _hint(attachment, iface))
         after = before
         if iface in before.uplinks:
             after = models.remove_uplink(before, iface)
         store.intend(iface)
         attachment.drop_uplink(iface, after)
         store.commit(before, after, settle=[iface])
+
+
+def _hint(attachment: Attachment, device: str) -> str:
+    for name in attachment.record.uplinks:
+        link = attachment.links.get(name)
+        if link and attachment.name_of(link) == device:
+            return f"It was attached under the name that it had then: cipu-xdp detach {name}."
+    return "cipu-xdp status shows what is."
 
 
 def detach_all(instance: Instance) -> list[str]:

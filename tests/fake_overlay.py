@@ -140,6 +140,7 @@ WHOLE_GROUP = GROUP | {
 UPLINK = {
     "iface": "eth0",
     "device": "eth0",
+    "renamed": None,
     "ifindex": 2,
     "vtep": "192.0.2.1",
     "vxlan_port": 4789,

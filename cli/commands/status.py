@@ -23,8 +23,8 @@ def _hook(uplink: Row) -> str:
 def _health(uplink: Row) -> str:
     if not uplink["ok"]:
         return "NOT IN PLACE, cipu-xdp restore puts it back"
-    if uplink["device"] not in (None, uplink["iface"]):
-        return f"in place; it is called {uplink['device']} now: cipu-xdp attach {uplink['device']}"
+    if uplink["renamed"]:
+        return f"in place; it is called {uplink['device']} now: {uplink['renamed']}"
     return "in place"
 
 

@@ -105,19 +105,51 @@ def test_another_change_does_not_cut_it_off(host: Machine) -> None:
         assert host.do("restore")["uplinks"][0]["state"] == "in place"
         assert carries(host)
         found = json.loads(host.start("doctor").communicate(timeout=60)[0])
-        wrong = [one for one in found if one["state"] == "wrong"]
-        assert [one["check"] for one in wrong] == ["device"], wrong
-        assert wrong[0]["mend"] == f"cipu-xdp attach {NEW}"
+        assert not [one for one in found if one["state"] == "wrong"], found
+        (told,) = [one for one in found if one["check"] == "device" and one["state"] == "warning"]
+        assert told["mend"].startswith(f"cipu-xdp attach {NEW} --vtep {VTEP}")
 
 
 def test_attached_under_its_new_name_it_is_one_uplink(host: Machine) -> None:
     with renamed(host):
-        host.do("attach", NEW, "--hook", "tc")
-        assert uplink(host)["iface"] == NEW
+        was, told = uplink(host), str(uplink(host)["renamed"]).split()
+        host.do(*told[1:])
+        now = uplink(host)
+        assert (now["iface"], now["renamed"]) == (NEW, None)
+        assert all(now[key] == was[key] for key in ("vtep", "vxlan_port", "hook", "hook_asked"))
         assert carries(host)
     host.do("attach", UPLINK, "--hook", "tc")
     assert uplink(host)["iface"] == UPLINK
     assert carries(host)
+
+
+def test_a_device_that_takes_the_old_name_is_not_the_uplink(host: Machine) -> None:
+    with renamed(host):
+        run("ip", "link", "add", UPLINK, "type", "veth", "peer", "name", "other", netns=host.name)
+        try:
+            host.do("session", "timeout", "set", "udp_established", "140")
+            host.do("upgrade", "--force")
+            assert carries(host)
+            assert uplink(host)["device"] == NEW
+            assert host.is_bare(UPLINK)
+            assert "cipu-xdp detach up0" in host.command("detach", NEW).said
+        finally:
+            run("ip", "link", "delete", UPLINK, netns=host.name)
+
+
+def test_two_that_exchange_their_names_are_the_uplinks_that_they_were(host: Machine) -> None:
+    with second(host):
+        for _ in range(2):
+            run("ip", "link", "set", SECOND, "down", netns=host.name)
+            run("ip", "link", "set", SECOND, "name", "between", netns=host.name)
+            rename(host, UPLINK, SECOND)
+            run("ip", "link", "set", "between", "name", UPLINK, netns=host.name)
+            run("ip", "link", "set", UPLINK, "up", netns=host.name)
+            host.do("session", "timeout", "set", "udp_established", "150")
+            assert carries(host)
+            host.do("upgrade", "--force")
+            assert carries(host)
+            assert all(one["ok"] for one in host.do("status")["uplinks"])
 
 
 def test_detached_beside_another_it_is_a_plain_device(host: Machine) -> None:

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from command import Machine, machine
 from killed import points, start
+from old_stores import make_store
 from versions import by, counted, other_version
+
+from cipu_xdp.loader.pins import Place
+from cipu_xdp.loader.schema import SCHEMA
+from cipu_xdp.loader.store import SqliteStore
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -113,6 +120,20 @@ def test_a_version_that_is_not_right_replaces_nothing(
     assert why in done.stderr
     assert host.programs() == programs
     assert host.ping("t1", "10.0.0.12")
+
+
+def test_a_dry_run_leaves_an_older_store_to_its_version(host: Machine) -> None:
+    path = Place(host.name).store
+    kept = path.rename(path.with_name("kept.db"))
+    with closing(SqliteStore.to_read(kept)) as store:
+        make_store(path, SCHEMA - 1, store.load())
+    try:
+        answer = host.do("upgrade", "--dry-run")
+        assert [one["state"] for one in answer["uplinks"]] == ["same"]
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA - 1,)
+    finally:
+        kept.replace(path)
 
 
 def test_nothing_is_upgraded_where_nothing_is_attached() -> None:
