@@ -71,14 +71,6 @@ def test_of_two_instances_that_are_attached_at_once_one_is_refused(host: Machine
         host.assert_nothing_left()
 
 
-def test_an_instance_that_is_refused_leaves_nothing_behind(host: Machine) -> None:
-    host.do("attach", UPLINK, "--hook", "tc")
-    result = host.command("--instance", "cx-at-once-not", "attach", SECOND)
-    assert (result.code, f"Use --instance {host.name}" in result.answer["hint"]) == (2, True)
-    assert not (STATE / "cx-at-once-not").exists()
-    host.do("detach", "--all")
-
-
 def test_who_only_reads_waits_for_no_lock(host: Machine) -> None:
     host.do("attach", UPLINK, "--hook", "tc")
     held = [os.open(path, os.O_WRONLY) for path in (STATE / "lock", STATE / host.name / "lock")]
