@@ -140,20 +140,21 @@ class Sight:
     def _programs(self, ifindex: int, *, uplink: bool) -> Iterator[str]:
         """Where ours are, those that count, each as it is found on the device itself."""
         pins = self.place.pins
-        newest = generations.known(pins)[-1:] if pins else []
-        if pins is None or not newest:
-            return
-        side, kept = ("uplink", ifindex) if uplink else ("tenant", 0)
-        own = hooks.xdp_program(pins, ifindex)
-        current = own == hooks.kept_program(newest[0], f"{side}_xdp", kept)
-        if own and current and own in self.netlink.xdp_programs(ifindex):
+        own = hooks.xdp_program(pins, ifindex) if pins else 0
+        if own in self.netlink.xdp_programs(ifindex) and self._counts(own, "xdp", ifindex, uplink):
             yield "xdp"
         for direction, parent in hooks.DIRECTIONS.items():
-            number = hooks.kept_program(newest[0], f"{side}_{direction}", kept)
             filters = self.netlink.filters(ifindex, parent)
             found = [one.program for one in filters if one.of(self.place.instance, direction)]
-            if number in found:
+            if any(self._counts(number, direction, ifindex, uplink) for number in found):
                 yield f"tc {direction}"
+
+    def _counts(self, program: int, part: str, ifindex: int, uplink: bool) -> bool:
+        """Whether a program is the newest generation's; where none can be told, any of ours."""
+        pins = self.place.pins
+        newest = generations.known(pins)[-1:] if pins else []
+        side, kept = ("uplink", ifindex) if uplink else ("tenant", 0)
+        return not newest or program == hooks.kept_program(newest[0], f"{side}_{part}", kept)
 
     def _peer(self, seen: underlay.Seen) -> Peer | None:
         said = told(None, lambda: links.peer(seen.said))
