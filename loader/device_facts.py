@@ -152,7 +152,8 @@ class Sight:
     def _counts(self, program: int, part: str, ifindex: int, uplink: bool) -> bool:
         """Whether a program is the newest generation's; where none can be told, any of ours."""
         pins = self.place.pins
-        newest = generations.known(pins)[-1:] if pins else []
+        known = generations.known(pins) if pins else []
+        newest = [one for one in known if hooks.kept_at(one, 0).is_dir()][-1:]
         side, kept = ("uplink", ifindex) if uplink else ("tenant", 0)
         return not newest or program == hooks.kept_program(newest[0], f"{side}_{part}", kept)
 
