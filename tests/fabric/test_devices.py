@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from command import OTHER, UPLINK, Machine, machine
+from command import OTHER, SCRIPT, UPLINK, Machine, machine
 from lab import run, wait_for
 
 pytestmark = pytest.mark.root
@@ -127,8 +127,10 @@ def test_status_says_of_a_nic_what_ethtool_says(attached: Machine) -> None:
         assert ("tx-tcp-segmentation" in nic["offloads"]) == (on == "on")
         assert ("rx-gro" in nic["offloads"]) == ("generic-receive-offload" in active)
     channels = run("ethtool", "-l", UPLINK, netns=attached.name).split("Current")[1]
-    combined = int(channels.split("Combined:")[1].split()[0])
-    assert nic["queues"]["receive"] == nic["queues"]["transmit"] == combined
-    told = attached.command("status").said
-    assert "driver" not in told
+    said = dict(line.split(":") for line in channels.splitlines() if "\t" in line)
+    number = {word: int(count.strip().replace("n/a", "0")) for word, count in said.items()}
+    assert nic["queues"]["receive"] == number["RX"] + number["Combined"]
+    assert nic["queues"]["transmit"] == number["TX"] + number["Combined"]
+    told = run(str(SCRIPT), "status", netns=attached.name)
     assert "XDP features" in told
+    assert f"veth, {nic['queues']['receive']} queues to receive" in told
