@@ -53,9 +53,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -u -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief test-tenants test-vagrant test-distributions lint format typecheck check bench bench-policy bench-upgrades \
-	bench-limits bench-enis install install-service uninstall uninstall-service clean distclean packages packages-dev packages-kernels packages-containers \
-	vagrant-up vagrant-check vagrant-down vagrant-box wheels packages-vagrant packages-box packages-distributions place unit-is-ours
+.PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief \
+	test-tenants test-vagrant test-distributions lint format typecheck check bench bench-policy \
+	bench-upgrades bench-limits bench-enis install install-service uninstall uninstall-service \
+	clean distclean vagrant-up vagrant-check vagrant-down vagrant-box wheels
+# Steps of targets, that nobody asks for by name.
+.PHONY: packages packages-dev packages-kernels packages-containers packages-vagrant packages-box \
+	packages-distributions place unit-is-ours
 
 # $(call need,PACKAGE...): install what is missing, and ask apt only then.
 define need

@@ -17,7 +17,12 @@ MAY_IMPORT = {
     "bcc": ["loader/compiler.py"],
     "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
     "pydantic": ["loader/topology"],
-    "sqlite3": ["loader/store.py", "loader/store_check.py", "loader/stored_enis.py"],
+    "sqlite3": [
+        "loader/store.py",
+        "loader/store_check.py",
+        "loader/store_errors.py",
+        "loader/stored_enis.py",
+    ],
 }
 
 
