@@ -48,7 +48,8 @@ enum step {
 	STEP_SETTLE = 1,
 	STEP_METER = 2,
 	STEP_OTHER = 3,		/* another version's first program, which may know the session */
-	STEPS = 4,
+	STEP_WATCH = 4,		/* carries out what it tells of */
+	STEPS = 5,
 };
 
 /* Which way a rule looks, from the ENI that it binds. */
@@ -385,6 +386,50 @@ struct limit_counter {
 	__u64 marked;		/* packets let through with a mark */
 };
 
+/* watchings: what is watched now; the key is 0. */
+struct watching {
+	__u64 secret;		/* carried by a packet that is traced; 0: none is */
+};
+
+/*
+ * traces: what became of the packet that was traced last; the key is 0. What a
+ * stage that was not come to would have said is that of another packet.
+ */
+struct trace {
+	__u64 now_ns;		/* coarse clock of the session, or 0 */
+	__u64 metered_ns;	/* monotonic clock of the limits, or 0 */
+	__u64 wait_ns;		/* how long limits have it wait */
+	__u64 hop_destination;	/* as in struct next_hop; 0: the kernel is asked */
+	__u64 hop_source;
+	__u8 session[48];	/* struct session_key */
+	__u8 limits[16];	/* 4 numbers of 4 bytes: the sender's, its VPC's, the receiver's, its VPC's */
+	__u32 verdict;
+	__u32 source_vni;
+	__u32 destination_vni;
+	__u32 sender;		/* the end of the session that sent it: 0 low, 1 high */
+	__u32 opener;
+	__u32 low_rule;		/* numbers of the rules that let it pass, or not */
+	__u32 high_rule;
+	__u32 target_link;	/* as in struct target */
+	__u32 target_eni;
+	__u32 path;		/* index into paths */
+	__u32 mtu;		/* biggest IP packet of a tenant that fits */
+	__u32 refusing_place;	/* of the limit that says no: as in limits */
+	__u32 refusing_kind;	/* enum bucket_kind; BUCKETS: none does */
+	__u8 target_kind;	/* enum target_kind; 0: it was not resolved */
+	__u8 target_flags;
+	__u8 policed;		/* security groups were asked */
+	__u8 judged;		/* their rules were, for no fresh session answered */
+	__u8 known;		/* judged: it has a session */
+	__u8 related;		/* judged: it is an ICMP error about a packet of that session */
+	__u8 asked_low;		/* judged: the rules of that end were asked */
+	__u8 asked_high;
+	__u8 routed;
+	__u8 remote;
+	__u8 metered;
+	__u8 marked;
+};
+
 /*
  * scratch: room for what does not fit on the stack, and what a hook's first
  * program leaves for its second; means nothing between two packets.
@@ -399,7 +444,10 @@ struct scratch {
 	__u8 way[112];		/* struct way */
 	__u8 load[96];		/* struct load */
 	__u32 verdict;
-	__u32 pad;
+	__u8 watched;		/* somebody wants to be told of this packet */
+	__u8 traced;		/* and it is to change nothing */
+	__u8 policed;		/* its session, or want of one, was looked at */
+	__u8 judged;		/* and rules were asked */
 };
 
 /* What the XDP hook leaves in front of a frame for the TC hook of the same device. */

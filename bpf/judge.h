@@ -66,13 +66,14 @@ inline_always bool is_allowed(struct flow *f, __u32 end, __u32 *rule)
 }
 
 /* Asks the rules of one end. The opener's have the first turn. */
-inline_always enum verdict judge_end(struct flow *f, __u32 bytes)
+inline_always enum verdict judge_end(struct flow *f, __u32 bytes, bool traced)
 {
 	__u32 end = (f->opener ^ f->turn) & 1;
 
 	if (!f->ask[end] || is_allowed(f, end, &f->rules[end]))
 		return NEXT;
-	count_rule(f->rules[end], 1, 1, bytes);
+	if (!traced)
+		count_rule(f->rules[end], 1, 1, bytes);
 	return f->turn ? INGRESS_DENIED : EGRESS_DENIED;
 }
 
@@ -161,6 +162,22 @@ inline_always struct session *open_session(struct scratch *scratch, const struct
 	if (!session)
 		__sync_fetch_and_add(&owner->refused, 1);
 	return session;
+}
+
+/* What open_session would find, with nothing changed. */
+inline_always bool has_room(const struct flow *f)
+{
+	key32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	struct policy *policy = policies.lookup(&number);
+	struct owner *owner = owners.lookup(&number);
+	struct session *old = sessions.lookup(&f->key);
+	__u64 held = owner ? owner->sessions : 0;
+	__u32 quota = policy ? policy->quota : 0, most;
+
+	most = f->sender_eni ? quota : quota - quota / 4;
+	if (old && old->owner == number && held)
+		held--;
+	return (__s64)held < (__s64)most || (owner && may_reclaim(number, owner, quota, f->now));
 }
 
 /* An error comes from whoever is on the way: its sender's policy is not the far end's. */
@@ -256,10 +273,11 @@ inline_always __u32 judge_packet(struct scratch *scratch)
 	struct packet *p = (struct packet *)scratch->packet;
 	struct flow *f = (struct flow *)scratch->flow;
 
+	scratch->judged = 1;
 	if (!f->turn)
 		f->verdict = prepare(p, f);
 	if (f->verdict == NEXT)
-		f->verdict = judge_end(f, p->length);
+		f->verdict = judge_end(f, p->length, scratch->traced);
 	if (f->verdict != NEXT || f->turn || !f->ask[!f->opener])
 		return STEP_SETTLE;
 	f->turn = 1;
@@ -281,7 +299,7 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 	struct session *session = f->known ? sessions.lookup(&f->key) : NULL;
 
 	if (f->verdict != NEXT) {
-		if (session && is_of_sender(session, f))
+		if (session && !scratch->traced && is_of_sender(session, f))
 			remove_session(&f->key, session->slot);
 		return f->verdict;
 	}
@@ -290,6 +308,8 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 	way->rules[1] = f->rules[1];
 	if (f->related || !keeps_state(p))
 		return NEXT;
+	if (scratch->traced)
+		return session || has_room(f) ? NEXT : SESSIONS_FULL;
 	if (session)
 		stamp(session, f);
 	else
@@ -306,9 +326,10 @@ inline_always enum verdict settle(struct scratch *scratch, struct packet *p, str
 	struct flow *f = (struct flow *)scratch->flow;
 	enum verdict verdict;
 
-	sweep(f->now, false);
+	if (!scratch->traced)
+		sweep(f->now, false);
 	verdict = settle_session(scratch, p, way);
-	if (verdict == NEXT && p->fragmented && !p->later_fragment)
+	if (verdict == NEXT && p->fragmented && !p->later_fragment && !scratch->traced)
 		remember_fragment(scratch, p, f->sender_eni ? f->sender_eni : f->receiver_eni,
 				  f->now);
 	return verdict;
@@ -318,8 +339,10 @@ inline_always enum verdict settle(struct scratch *scratch, struct packet *p, str
  * No session of ours lets it pass; while one version takes over from another,
  * one of the other's may (STEP_OTHER). Nothing is there to call at any other time.
  */
-inline_always bool may_be_known_to_other(enum verdict verdict)
+inline_always bool may_be_known_to_other(const struct packet *p, enum verdict verdict)
 {
+	if (scratch_of(p)->traced)	/* the other would not know that it is */
+		return false;
 	return verdict == EGRESS_DENIED || verdict == INGRESS_DENIED || verdict == NO_SESSION ||
 	       verdict == UNKNOWN_FRAGMENT;
 }

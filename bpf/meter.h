@@ -15,32 +15,6 @@
 /* Bits of the buckets that all packets are asked of: what cannot wait is not paced. */
 #define PLAIN_KINDS (1U << BUCKET_RATE | 1U << BUCKET_CEIL | 1U << BUCKET_PACKETS)
 
-/* Whose limits are asked, in this order. */
-enum limit_place {
-	PLACE_EGRESS,		/* the sender's, then its VPC's */
-	PLACE_INGRESS = 2,	/* the receiver's, then its VPC's */
-	LIMITS_MAX = 4,
-};
-
-/*
- * What a packet weighs, whom that is asked, and what comes of it. It is in the
- * scratch, of which the verifier knows nothing: it would follow each value.
- */
-struct load {
-	__u64 now;
-	__u64 bytes;
-	__u64 packets;
-	__u64 wait_ns;
-	__u64 elapsed;		/* of the limit that is asked: since its terms began, ns */
-	__u32 kinds;		/* and bits: its buckets that are */
-	__u32 numbers[LIMITS_MAX];	/* of limits; 0: none */
-	__u32 sides[LIMITS_MAX];
-	__u32 refusing_place;
-	__u32 refusing_kind;	/* BUCKETS: nobody refuses */
-	__u8 may_wait;
-	__u8 mark;
-};
-_Static_assert(sizeof(((struct scratch *)0)->load) >= sizeof(struct load), "load");
 _Static_assert(sizeof(((struct limit *)0)->sides) == 2 * sizeof(struct terms), "sides");
 
 /* A limit, as it stands for this one packet. */
@@ -52,16 +26,6 @@ struct asked {
 inline_always __u64 *word_of(struct spent *spent, int kind)
 {
 	return &spent->rate + kind;
-}
-
-inline_always bool counts_packets(int kind)
-{
-	return kind == BUCKET_PACKETS || kind == BUCKET_PACED_PACKETS;
-}
-
-inline_always __u64 cost_of(const struct load *load, int kind)
-{
-	return counts_packets(kind) ? load->packets : load->bytes;
 }
 
 inline_always bool admits(const struct asked *asked, int kind, const struct load *load)
@@ -102,7 +66,8 @@ inline_always bool charge(const struct asked *asked, int kind, struct load *load
 		wait = wait_of(b, line, spent, cost, at_once);
 		if (wait == NEVER)
 			return false;
-		if (__sync_val_compare_and_swap(word, before, spent + cost) == before) {
+		if (load->traced ||
+		    __sync_val_compare_and_swap(word, before, spent + cost) == before) {
 			note_charge(load, b, line, spent + cost, wait);
 			return true;
 		}
@@ -121,7 +86,7 @@ inline_always bool charge(const struct asked *asked, int kind, struct load *load
 inline_always void refund(const struct asked *asked, int kinds, const struct load *load)
 {
 #pragma unroll 1
-	for (int kind = 0; kind < BUCKETS && kind < kinds; kind++)
+	for (int kind = 0; kind < BUCKETS && kind < kinds && !load->traced; kind++)
 		if (load->kinds >> kind & 1)
 			__sync_fetch_and_add(word_of(asked->spent, kind), -cost_of(load, kind));
 }
@@ -198,7 +163,7 @@ inline_always void count_limit(const struct load *load, int place)
 	key32 number = load->numbers[place];
 	struct limit_counter *counter = limit_counters.lookup(&number);
 
-	if (!counter)
+	if (!counter || load->traced)
 		return;
 	if (refusing == BUCKETS) {
 		counter->packets += load->packets;
@@ -273,15 +238,6 @@ inline_always bool charge_all(struct load *load)
 		first = false;
 	}
 	return true;
-}
-
-/* A super-packet weighs what its segments weigh, headers and all. */
-inline_always void weigh(struct load *load, const struct packet *p)
-{
-	__u64 more = p->segments > 1 ? p->segments - 1 : 0;
-
-	load->bytes = p->length + more * p->headers;
-	load->packets = 1 + more;
 }
 
 /* The limit of an ENI or VPC, and that of the VPC behind an ENI's. */
@@ -359,9 +315,10 @@ inline_always bool meter_at_once(struct packet *p, struct way *way)
 	struct load *load = (struct load *)scratch_of(p)->load;
 	__u32 place = way->limit ? PLACE_EGRESS : PLACE_INGRESS;
 
-	if (way->limit && way->target.limit)
+	if ((way->limit && way->target.limit) || scratch_of(p)->traced)
 		return false;
 	load->now = clock_of(way);
+	load->traced = 0;
 	load->numbers[place] = way->limit | way->target.limit;
 	weigh(load, p);
 	if (!charge_at_once(load, place))
@@ -381,6 +338,7 @@ inline_always enum verdict meter(struct scratch *scratch, struct way *way, bool 
 
 	load->now = clock_of(way);
 	weigh(load, p);
+	load->traced = scratch->traced;
 	load->may_wait = may_wait && is_paced(way);
 	if (!enter_limits(load, PLACE_EGRESS, way->limit) ||
 	    !enter_limits(load, PLACE_INGRESS, way->target.limit))

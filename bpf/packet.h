@@ -109,7 +109,7 @@ inline_always struct packet *packet_here(void)
 }
 
 /* Where `packet_here` found it. */
-inline_always struct scratch *scratch_of(struct packet *p)
+inline_always struct scratch *scratch_of(const struct packet *p)
 {
 	return (void *)p - __builtin_offsetof(struct scratch, packet);
 }

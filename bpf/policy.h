@@ -79,7 +79,8 @@ inline_always bool is_fresh(const struct session *session, const struct flow *f)
 inline_always void pass(struct session *session, const struct packet *p, const struct flow *f,
 			struct way *way)
 {
-	follow(session, p, f->sender, f->now);
+	if (!scratch_of(p)->traced)
+		follow(session, p, f->sender, f->now);
 	way->session = session;
 	way->policed = 1;
 	way->sender = f->sender;
@@ -131,6 +132,7 @@ inline_always enum verdict police(struct packet *p, struct way *way, __u32 sende
 	f->sender_member = member;
 	f->receiver_member = way->target.flags & TARGET_FLAG_MEMBER ? way->target.eni : 0;
 	f->turn = 0;
+	scratch->policed = 1;
 	f->now = way->now = coarse_ns();
 	if (p->fragmented || p->icmp_error || p->tcp_flags & TCP_SYN || is_sweep_due(f->now))
 		return JUDGE;
@@ -144,7 +146,7 @@ inline_always enum verdict police(struct packet *p, struct way *way, __u32 sende
 /* The packet went its way, or is about to. */
 inline_always void account(const struct packet *p, struct way *way)
 {
-	if (way->accounted)
+	if (way->accounted || scratch_of(p)->traced)
 		return;
 	way->accounted = 1;
 	if (way->session)

@@ -197,6 +197,46 @@ inline_always void reclaim(__u32 number, struct owner *owner, __u32 quota, __u64
 	}
 }
 
+/* Would is_free say so? Nothing is freed. */
+inline_always bool is_vacant(const struct slot *slot, __u32 index, __u64 now)
+{
+	struct session *session = sessions.lookup((struct session_key *)slot->key);
+
+	if (session && session->slot == index)
+		return is_expired(session, now);
+	return (__s64)(now - slot->stamp_ns) >= (__s64)OPENING_NS;
+}
+
+/* Would reclaim, or a sweep, give back one of its slots? */
+inline_always bool may_reclaim(__u32 number, struct owner *owner, __u32 quota, __u64 now)
+{
+	__u32 places = ring_places(quota), head = owner->head, index;
+	key32 zero = 0;
+	struct session_clock *clock = session_clocks.lookup(&zero);
+
+	for (__u32 i = 0; clock && i < RECLAIM_SLOTS + SWEEP_SLOTS; i++) {
+		struct ring_block *block;
+		struct slot *slot;
+		key32 place;
+		__u64 key;
+
+		if (i < RECLAIM_SLOTS) {
+			key = (__u64)((head + i) % places / RING_BLOCK_SLOTS) << 32 | number;
+			block = rings.lookup(&key);
+			if (!block)
+				continue;
+			index = ((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1;
+		} else {
+			index = (clock->hand + i - RECLAIM_SLOTS) % SLOTS_ENTRIES;
+		}
+		place = index;
+		slot = slots.lookup(&place);
+		if (slot && slot->owner == number && is_vacant(slot, index, now))
+			return true;
+	}
+	return false;
+}
+
 /* A slot within the quota, counted; its number plus one, or 0. */
 inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
 			      const struct session_key *key, __u64 now)

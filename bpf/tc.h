@@ -27,6 +27,12 @@ inline_always bool pull_more(struct __sk_buff *skb)
 	return frame_of(skb) + want > end_of(skb) && !bpf_skb_pull_data(skb, want);
 }
 
+/* What a packet carries that is traced; of another it can be anything. */
+inline_always __u64 token_of(const struct __sk_buff *skb)
+{
+	return (__u64)skb->cb[3] << 32 | skb->cb[2];
+}
+
 /* Segments of one size, but for the last. */
 inline_always bool has_segments(const struct __sk_buff *skb)
 {

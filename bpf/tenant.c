@@ -21,7 +21,9 @@
 #include "fragment.h"
 #include "judge.h"
 #include "bucket.h"
+#include "load.h"
 #include "meter.h"
+#include "watch.h"
 #include "tenant.h"
 #include "vxlan.h"
 #include "frame.h"
@@ -84,13 +86,13 @@ inline_always bool tenant_answer(struct __sk_buff *skb, struct packet *p, struct
 }
 
 inline_always int tenant_carry_out(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
-				   struct way *way, enum verdict verdict)
+				   struct way *way, enum verdict *verdict)
 {
 	__u32 length = skb->len;
 	int action = TC_DROP;
 	bool done = true;
 
-	switch (action_of(verdict)) {
+	switch (action_of(*verdict)) {
 	case ACTION_DELIVER:
 	case ACTION_SEND:
 		done = tenant_forward(skb, p, way, &action);
@@ -98,23 +100,25 @@ inline_always int tenant_carry_out(struct __sk_buff *skb, struct packet *p, cons
 			account(p, way);
 		break;
 	case ACTION_ANSWER:
-		done = eni && tenant_answer(skb, p, way, eni, verdict, &action);
+		done = eni && tenant_answer(skb, p, way, eni, *verdict, &action);
 		break;
 	default:
 		break;
 	}
-	if (!done)
+	if (!done) {
 		action = TC_DROP;
+		*verdict = refusal(skb);
+	}
 	if (action == TC_DROP)
 		take_back(p, way);
-	count(done ? verdict : refusal(skb), length);
+	count(scratch_of(p), *verdict, length);
 	return action;
 }
 
 inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const struct eni *eni,
 				struct way *way, enum verdict verdict)
 {
-	if (may_be_known_to_other(verdict))
+	if (may_be_known_to_other(p, verdict))
 		steps.call(skb, STEP_OTHER);
 	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
@@ -122,7 +126,12 @@ inline_always int tenant_finish(struct __sk_buff *skb, struct packet *p, const s
 		steps.call(skb, STEP_METER);
 		verdict = KERNEL_REFUSED;
 	}
-	return tenant_carry_out(skb, p, eni, way, verdict);
+	if (scratch_of(p)->watched) {
+		leave_watched(p, way, verdict);
+		steps.call(skb, STEP_WATCH);
+		verdict = KERNEL_REFUSED;
+	}
+	return tenant_carry_out(skb, p, eni, way, &verdict);
 }
 
 int tenant_ingress(struct __sk_buff *skb)
@@ -135,6 +144,7 @@ int tenant_ingress(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_DROP;
+	look_out(p, token_of(skb));
 	if (eni)
 		verdict = tenant_parse(skb, p);
 	if (eni && verdict == NEXT)
@@ -152,9 +162,10 @@ int tenant_judge(struct __sk_buff *skb)
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch)
-		steps.call(skb, judge_packet(scratch));
-	count(KERNEL_REFUSED, 0);
+	if (!scratch)
+		return TC_DROP;
+	steps.call(skb, judge_packet(scratch));
+	count(scratch, KERNEL_REFUSED, 0);
 	return TC_DROP;
 }
 
@@ -188,135 +199,34 @@ int tenant_meter(struct __sk_buff *skb)
 		return TC_DROP;
 	take_up(scratch, &way);
 	verdict = meter(scratch, &way, true);
+	if (scratch->watched) {
+		leave(&way, verdict);
+		steps.call(skb, STEP_WATCH);
+		verdict = KERNEL_REFUSED;
+	}
 	way.path = path_of(&way);
-	return tenant_carry_out(skb, (struct packet *)scratch->packet, NULL, &way, verdict);
+	return tenant_carry_out(skb, (struct packet *)scratch->packet, NULL, &way, &verdict);
 }
 
-#ifdef WITH_XDP
-inline_always int tenant_xdp_forward(struct xdp_md *xdp, struct packet *p, struct way *way)
+int tenant_watch(struct __sk_buff *skb)
 {
-	void *frame = (void *)(long)xdp->data;
-	void *end = (void *)(long)xdp->data_end;
+	key32 ifindex = skb->ifindex, zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct eni *eni = enis.lookup(&ifindex);
+	enum verdict verdict;
+	struct way way = {};
+	int action;
 
-	if (frame + ETH_HLEN + sizeof(struct ipv6hdr) > end)
-		return XDP_PASS;
-	if (way->routed)
-		write_hop_limit(p, frame + ETH_HLEN);
-	if (way->mark)
-		write_mark(p, frame + ETH_HLEN);
-	if (!way->path) {
-		write_macs(frame, p, way);
-		return bpf_redirect(way->target.link, 0);
-	}
-	if (bpf_xdp_adjust_head(xdp, -(int)outer_bytes(way->path)))
-		return XDP_ABORTED;
-	if (!write_outer((void *)(long)xdp->data, (void *)(long)xdp->data_end, p, way,
-			 p->destination.vni))
-		return XDP_ABORTED;
-	return bpf_redirect(way->path->ifindex, 0);
-}
-
-inline_always int tenant_xdp_carry_out(struct xdp_md *xdp, struct packet *p, struct way *way,
-				       enum verdict verdict)
-{
-	__u32 length = p->length;
-	int action = XDP_DROP;
-
-	if (action_of(verdict) != ACTION_DROP) {
-		action = tenant_xdp_forward(xdp, p, way);
-		if (action != XDP_REDIRECT)
-			verdict = KERNEL_REFUSED;
-	}
-	if (action == XDP_REDIRECT)
-		account(p, way);
-	else
-		take_back(p, way);
-	count(verdict, length);
+	if (!scratch)
+		return TC_DROP;
+	take_up(scratch, &way);
+	way.path = path_of(&way);
+	verdict = scratch->verdict;
+	action = tenant_carry_out(skb, (struct packet *)scratch->packet, eni, &way, &verdict);
+	tell_trace(scratch, &way, verdict);
 	return action;
 }
 
-/* What XDP can carry out itself; everything else goes on to TC, untouched and uncounted. */
-inline_always int tenant_xdp_finish(struct xdp_md *xdp, struct packet *p, struct way *way,
-				    enum verdict verdict)
-{
-	if (verdict != SENT && !(verdict == DELIVERED && way->target.flags & TARGET_FLAG_XDP) &&
-	    action_of(verdict) != ACTION_DROP)
-		return XDP_PASS;
-	/* Shorter than any on a wire: tenant_xdp_forward could not write into it. */
-	if (p->length < ETH_HLEN + sizeof(struct ipv6hdr) && action_of(verdict) != ACTION_DROP)
-		return XDP_PASS;
-	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
-		account(p, way);
-		leave(way, verdict);
-		steps_xdp.call(xdp, STEP_METER);
-		verdict = KERNEL_REFUSED;
-	}
-	return tenant_xdp_carry_out(xdp, p, way, verdict);
-}
-
-int tenant_xdp(struct xdp_md *xdp)
-{
-	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	key32 ifindex = xdp->ingress_ifindex;
-	struct eni *eni = enis.lookup(&ifindex);
-	struct packet *p = packet_here();
-	enum verdict verdict;
-	struct way way = {};
-
-	if (!eni || !p)
-		return XDP_PASS;
-	verdict = parse(p, frame, end, end - frame, 0);
-	if (verdict == NEXT)
-		verdict = tenant_decide(xdp, p, eni, &way);
-	if (verdict == JUDGE) {
-		leave(&way, verdict);
-		steps_xdp.call(xdp, STEP_JUDGE);
-		verdict = KERNEL_REFUSED;
-	}
-	return tenant_xdp_finish(xdp, p, &way, verdict);
-}
-
-int tenant_judge_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-
-	if (scratch)
-		steps_xdp.call(xdp, judge_packet(scratch));
-	count(KERNEL_REFUSED, 0);
-	return XDP_DROP;
-}
-
-int tenant_settle_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-	enum verdict verdict;
-	struct way way = {};
-	struct packet *p;
-
-	if (!scratch)
-		return XDP_DROP;
-	p = (struct packet *)scratch->packet;
-	take_up(scratch, &way);
-	verdict = settle(scratch, p, &way);
-	if (verdict == NEXT)
-		verdict = find_way(xdp, p, &way);
-	return tenant_xdp_finish(xdp, p, &way, verdict);
-}
-
-int tenant_meter_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-	enum verdict verdict;
-	struct way way = {};
-
-	if (!scratch)
-		return XDP_DROP;
-	take_up(scratch, &way);
-	verdict = meter(scratch, &way, false);
-	way.path = path_of(&way);
-	return tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way, verdict);
-}
+#ifdef WITH_XDP
+#include "tenant_xdp.h"
 #endif

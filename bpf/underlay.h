@@ -18,7 +18,7 @@ struct quoted_error {
 };
 
 /* Trusts only what quotes a packet of ours: VTEP, port and a remote host that we know. */
-inline_always enum verdict learn_limit(void *frame, void *end)
+inline_always enum verdict learn_limit(void *frame, void *end, bool traced)
 {
 #if UPLINK_FAMILY == 6
 	struct ipv6hdr *ip = frame + ETH_HLEN, *quote;
@@ -53,6 +53,8 @@ inline_always enum verdict learn_limit(void *frame, void *end)
 	hop = index ? next_hops.lookup(index) : NULL;
 	if (!hop || mtu < LIMIT_BYTES_LEAST)
 		return HOST;
+	if (traced)
+		return LIMIT_LEARNED;
 	hop->limit_bytes = mtu;
 	hop->limit_stamp_ns = coarse_ns();
 	return LIMIT_LEARNED;

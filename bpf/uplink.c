@@ -23,7 +23,9 @@
 #include "fragment.h"
 #include "judge.h"
 #include "bucket.h"
+#include "load.h"
 #include "meter.h"
+#include "watch.h"
 #include "vxlan.h"
 #include "fabric.h"
 #include "frame.h"
@@ -175,20 +177,24 @@ inline_always __u32 inner_bytes(__u32 length)
 }
 
 inline_always int uplink_carry_out(struct __sk_buff *skb, struct packet *p, const struct outer *o,
-				   struct way *way, enum verdict verdict)
+				   struct way *way, enum verdict *verdict)
 {
 	__u32 length = inner_bytes(skb->len);
 	int action = TC_DROP;
 
-	if (action_of(verdict) != ACTION_DROP && !uplink_carry(skb, p, o, way, verdict, &action)) {
-		verdict = refusal(skb);
+	if (action_of(*verdict) == ACTION_PASS) {
+		count(scratch_of(p), *verdict, skb->len);
+		return TC_NEXT_FILTER;
+	}
+	if (action_of(*verdict) != ACTION_DROP && !uplink_carry(skb, p, o, way, *verdict, &action)) {
+		*verdict = refusal(skb);
 		action = TC_DROP;
 	}
-	if (verdict == DELIVERED)
+	if (*verdict == DELIVERED)
 		account(p, way);
 	else
 		take_back(p, way);
-	count(verdict, length);
+	count(scratch_of(p), *verdict, length);
 	return action;
 }
 
@@ -198,7 +204,7 @@ inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const s
 	/* It keeps the tunnel's mark, by which the tenant's stack would cut it wrong. */
 	if (verdict == DELIVERED && skb->gso_size && p->protocol == IPPROTO_UDP)
 		verdict = GSO_REFUSED;
-	if (may_be_known_to_other(verdict))
+	if (may_be_known_to_other(p, verdict))
 		steps.call(skb, STEP_OTHER);
 	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
 		account(p, way);
@@ -207,7 +213,13 @@ inline_always int uplink_finish(struct __sk_buff *skb, struct packet *p, const s
 		steps.call(skb, STEP_METER);
 		verdict = KERNEL_REFUSED;
 	}
-	return uplink_carry_out(skb, p, o, way, verdict);
+	if (scratch_of(p)->watched) {
+		leave_watched(p, way, verdict);
+		leave_outer(o);
+		steps.call(skb, STEP_WATCH);
+		verdict = KERNEL_REFUSED;
+	}
+	return uplink_carry_out(skb, p, o, way, &verdict);
 }
 
 int uplink_ingress(struct __sk_buff *skb)
@@ -220,19 +232,16 @@ int uplink_ingress(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_NEXT_FILTER;
+	look_out(p, token_of(skb));
 	if (take_over(skb, &action)) {
 		/* XDP cannot see a tag that the device keeps beside the frame. */
 		verdict = skb->vlan_present ? VLAN_TAGGED : DELIVERED;
-		count(verdict, skb->len);
+		count(scratch_of(p), verdict, skb->len);
 		return verdict == DELIVERED ? action : TC_DROP;
 	}
 	verdict = uplink_parse(skb, p, &o);
 	if (verdict == HOST)
-		verdict = learn_limit(frame_of(skb), end_of(skb));
-	if (action_of(verdict) == ACTION_PASS) {
-		count(verdict, skb->len);
-		return TC_NEXT_FILTER;
-	}
+		verdict = learn_limit(frame_of(skb), end_of(skb), scratch_of(p)->traced);
 	if (verdict == NEXT)
 		verdict = know_sender(&o);
 	if (verdict == NEXT)
@@ -251,9 +260,10 @@ int uplink_judge(struct __sk_buff *skb)
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 
-	if (scratch)
-		steps.call(skb, judge_packet(scratch));
-	count(KERNEL_REFUSED, 0);
+	if (!scratch)
+		return TC_DROP;
+	steps.call(skb, judge_packet(scratch));
+	count(scratch, KERNEL_REFUSED, 0);
 	return TC_DROP;
 }
 
@@ -281,6 +291,7 @@ int uplink_meter(struct __sk_buff *skb)
 {
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
 	struct way way = {};
 	struct outer o;
 
@@ -288,8 +299,32 @@ int uplink_meter(struct __sk_buff *skb)
 		return TC_DROP;
 	o = *(struct outer *)scratch->outer;
 	take_up(scratch, &way);
-	return uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way,
-				meter(scratch, &way, false));
+	verdict = meter(scratch, &way, false);
+	if (scratch->watched) {
+		leave(&way, verdict);
+		steps.call(skb, STEP_WATCH);
+		verdict = KERNEL_REFUSED;
+	}
+	return uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way, &verdict);
+}
+
+int uplink_watch(struct __sk_buff *skb)
+{
+	key32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	enum verdict verdict;
+	struct way way = {};
+	struct outer o;
+	int action;
+
+	if (!scratch)
+		return TC_DROP;
+	o = *(struct outer *)scratch->outer;
+	take_up(scratch, &way);
+	verdict = scratch->verdict;
+	action = uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way, &verdict);
+	tell_trace(scratch, &way, verdict);
+	return action;
 }
 
 int uplink_egress(struct __sk_buff *skb)
@@ -300,140 +335,5 @@ int uplink_egress(struct __sk_buff *skb)
 }
 
 #ifdef WITH_XDP
-/* Room for the note first: a driver without it leaves the packet whole to TC. */
-inline_always int hand_over(struct xdp_md *xdp, const struct packet *p, const struct way *way)
-{
-	struct handover *note = (void *)(long)xdp->data_meta;
-
-	if ((void *)(note + 1) > (void *)(long)xdp->data)
-		return XDP_ABORTED;
-	note->magic = HANDOVER_MAGIC;
-	note->ifindex = way->target.link;
-	note->flags = way->target.flags;
-	note->eni = way->target.eni;
-	return XDP_PASS;
-}
-
-inline_always int uplink_xdp_deliver(struct xdp_md *xdp, struct packet *p, const struct outer *o,
-				     struct way *way)
-{
-	if (bpf_xdp_adjust_head(xdp, OUTER_BYTES))
-		return XDP_ABORTED;
-	if (!write_inner((void *)(long)xdp->data, (void *)(long)xdp->data_end, p, way, o->tos))
-		return XDP_ABORTED;
-	if (!(way->target.flags & TARGET_FLAG_XDP))
-		return hand_over(xdp, p, way);
-	return bpf_redirect(way->target.link, 0);
-}
-
-inline_always int uplink_xdp_carry_out(struct xdp_md *xdp, struct packet *p, const struct outer *o,
-				       struct way *way, enum verdict verdict, __u32 length)
-{
-	int action = XDP_DROP;
-
-	if (verdict == DELIVERED) {
-		action = uplink_xdp_deliver(xdp, p, o, way);
-		if (action == XDP_ABORTED)
-			verdict = KERNEL_REFUSED;
-		else if (action == XDP_PASS)
-			verdict = HANDED_OVER;
-	}
-	if (verdict == DELIVERED || verdict == HANDED_OVER)
-		account(p, way);
-	else
-		take_back(p, way);
-	count(verdict, length);
-	return action;
-}
-
-/* What is delivered or dropped ends here; all else goes on to TC, untouched and uncounted. */
-inline_always int uplink_xdp_finish(struct xdp_md *xdp, struct packet *p, const struct outer *o,
-				    struct way *way, enum verdict verdict, __u32 length)
-{
-	if (verdict != DELIVERED && action_of(verdict) != ACTION_DROP)
-		return XDP_PASS;
-	if (verdict == DELIVERED && !(way->target.flags & TARGET_FLAG_XDP) &&
-	    bpf_xdp_adjust_meta(xdp, -(int)sizeof(struct handover)))
-		return XDP_PASS;
-	if (is_to_be_metered(way, verdict) && !meter_at_once(p, way)) {
-		account(p, way);
-		leave(way, verdict);
-		leave_outer(o);
-		steps_xdp.call(xdp, STEP_METER);
-		verdict = KERNEL_REFUSED;
-	}
-	return uplink_xdp_carry_out(xdp, p, o, way, verdict, length);
-}
-
-int uplink_xdp(struct xdp_md *xdp)
-{
-	void *frame = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	struct outer o = { .source.family = UPLINK_FAMILY };
-	struct packet *p = packet_here();
-	__u32 length = end - frame;
-	enum verdict verdict;
-	struct way way = {};
-
-	if (!p)
-		return XDP_PASS;
-	verdict = fabric_parse(p, &o, frame, end, length, 0);
-	if (verdict == NEXT)
-		verdict = know_sender(&o);
-	if (verdict == NEXT)
-		verdict = fabric_decide(xdp, p, &o, &way);
-	if (verdict == JUDGE) {
-		leave(&way, verdict);
-		leave_outer(&o);
-		steps_xdp.call(xdp, STEP_JUDGE);
-		verdict = KERNEL_REFUSED;
-	}
-	return uplink_xdp_finish(xdp, p, &o, &way, verdict, inner_bytes(length));
-}
-
-int uplink_judge_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-
-	if (scratch)
-		steps_xdp.call(xdp, judge_packet(scratch));
-	count(KERNEL_REFUSED, 0);
-	return XDP_DROP;
-}
-
-int uplink_settle_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-	enum verdict verdict;
-	struct way way = {};
-	struct packet *p;
-	struct outer o;
-
-	if (!scratch)
-		return XDP_DROP;
-	p = (struct packet *)scratch->packet;
-	o = *(struct outer *)scratch->outer;
-	take_up(scratch, &way);
-	verdict = settle(scratch, p, &way);
-	if (verdict == NEXT)
-		verdict = find_way(xdp, p, &way);
-	return uplink_xdp_finish(xdp, p, &o, &way, verdict, p->length);
-}
-
-int uplink_meter_xdp(struct xdp_md *xdp)
-{
-	key32 zero = 0;
-	struct scratch *scratch = scratches.lookup(&zero);
-	struct packet *p;
-	struct way way = {};
-	struct outer o;
-
-	if (!scratch)
-		return XDP_DROP;
-	p = (struct packet *)scratch->packet;
-	o = *(struct outer *)scratch->outer;
-	take_up(scratch, &way);
-	return uplink_xdp_carry_out(xdp, p, &o, &way, meter(scratch, &way, false), p->length);
-}
+#include "uplink_xdp.h"
 #endif

@@ -27,12 +27,12 @@ inline_always enum action action_of(enum verdict verdict)
 }
 
 /* A GSO super-packet counts as one packet with all its bytes. */
-inline_always void count(enum verdict verdict, __u32 bytes)
+inline_always void count(const struct scratch *scratch, enum verdict verdict, __u32 bytes)
 {
 	key32 index = verdict;
 	struct counter *counter = verdicts.lookup(&index);
 
-	if (!counter)
+	if (!counter || scratch->traced)
 		return;
 	counter->packets++;
 	counter->bytes += bytes;
