@@ -27,7 +27,7 @@ INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "restore", "upgrade", "status", "doctor",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
-    "apply", "export", "lab", "completion",
+    "trace", "apply", "export", "lab", "completion",
 )  # fmt: skip
 
 

@@ -25,6 +25,9 @@ class Source(Protocol):
     def get(self, name: str) -> Eni | None:
         """The one of that name."""
 
+    def numbered(self, number: int) -> str | None:
+        """The name of the one that has the number."""
+
     def at_device(self, dev: str) -> str | None:
         """The name of the one behind a device of this host."""
 
@@ -84,6 +87,9 @@ class Nothing:
         return None
 
     def get(self, _name: str) -> Eni | None:
+        return None
+
+    def numbered(self, _number: int) -> str | None:
         return None
 
     def at_device(self, _dev: str) -> str | None:

@@ -197,6 +197,12 @@ class Enis(Mapping[str, "Eni"]):
         yield from (eni for eni in self.source if eni.name not in self._changed)
         yield from (eni for eni in self._changed.values() if eni is not None)
 
+    def numbered(self, number: int) -> Eni | None:
+        """The ENI that has the number."""
+        changed = (eni for eni in self._changed.values() if eni is not None)
+        own = next((eni.name for eni in changed if eni.number == number), None)
+        return self._one(own, self.source.numbered, number)
+
     def at_device(self, dev: str) -> Eni | None:
         """The ENI behind a device of this host."""
         return self._one(self._by_device.get(dev), self.source.at_device, dev)

@@ -18,7 +18,12 @@ from cipu_xdp.loader.tables import Tables
 TC, XDP = "tc", "xdp"
 ARRAYS = {TC: "steps", XDP: "steps_xdp"}
 # What a hook's first program calls, and where it looks for it.
-NEXT = {"judge": "STEP_JUDGE", "settle": "STEP_SETTLE", "meter": "STEP_METER", "watch": "STEP_WATCH"}
+NEXT = {
+    "judge": "STEP_JUDGE",
+    "settle": "STEP_SETTLE",
+    "meter": "STEP_METER",
+    "watch": "STEP_WATCH",
+}
 
 
 class Programs:

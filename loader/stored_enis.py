@@ -64,6 +64,10 @@ class StoredEnis:
         )
         return schema_enis.eni(found[0], ips, groups)
 
+    def numbered(self, number: int) -> str | None:
+        """The name of the one that has the number."""
+        return next(self._names("SELECT name FROM enis WHERE number = ?", number), None)
+
     def at_device(self, dev: str) -> str | None:
         """The name of the one behind a device of this host."""
         return next(self._names("SELECT name FROM enis WHERE dev = ?", dev), None)

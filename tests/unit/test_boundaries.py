@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "bcc": ["loader/compiler.py"],
     "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
     "pydantic": ["loader/topology"],
+    "scapy": ["loader/frames.py"],
     "sqlite3": [
         "loader/store.py",
         "loader/store_check.py",
