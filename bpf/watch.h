@@ -68,8 +68,8 @@ inline_always void tell_trace(struct scratch *scratch, const struct way *way,
 	trace->destination_vni = p->destination.vni;
 	trace->sender = f->sender;
 	trace->opener = f->opener;
-	trace->low_rule = f->rules[0];
-	trace->high_rule = f->rules[1];
+	trace->low_rule = scratch->judged ? f->rules[0] : way->rules[0];
+	trace->high_rule = scratch->judged ? f->rules[1] : way->rules[1];
 	trace->target_link = way->target.link;
 	trace->target_eni = way->target.eni;
 	trace->path = way->path_index;

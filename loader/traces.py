@@ -238,20 +238,24 @@ class _Told:
             eni = self._at(end)
             if eni is None or not (eni.dev and eni.groups):
                 continue
-            number = self._number(("low_rule", "high_rule")[end])
             if self._traced.verdict in ("NO_SESSION", "UNKNOWN_FRAGMENT"):
                 continue
-            beaten = self._matching(end, direction, row)
-            if number in names:
-                yield _deciding(eni, direction, names[number], beaten)
-            elif direction == denied:
-                sentence = f"no {direction} rule of ENI {eni.name} allows it"
-                yield {"found": sentence, "eni": eni.name, "direction": direction, "rule": None,
-                       "beaten": []}  # fmt: skip
+            rule = names.get(self._number(("low_rule", "high_rule")[end]))
+            asked = self._number("judged") and self._number(("asked_low", "asked_high")[end])
+            if asked:
+                yield _decided(eni, direction, rule, self._matching(end, direction, row))
+            elif rule:
+                yield _let_through(eni, direction, rule)
             if direction == denied:
                 return
 
     def _at(self, end: int) -> Eni | None:
+        """Whose end it is; of an error it is not its sender's, but who is quoted."""
+        sends = end == self._number("sender")
+        if sends and self._hop.side == "tenant" and not self._number("related"):
+            return self._model.enis.at_device(self._hop.dev)
+        if not sends and self._number("target_eni"):
+            return self._eni(self._number("target_eni"))
         vpc = self._vpcs.get(self._key()[f"{('low', 'high')[end]}_vni"])
         return self._model.enis.with_address(vpc, self._address(end)) if vpc else None
 
@@ -328,22 +332,37 @@ class _Told:
         return next((host for host, index in self._model.hosts.items() if index == path), None)
 
 
-def _deciding(
-    eni: Eni, direction: str, rule: tuple[str, Rule], matching: list[tuple[str, Rule]]
+def _decided(
+    eni: Eni, direction: str, rule: tuple[str, Rule] | None, matching: list[tuple[str, Rule]]
 ) -> Answer:
-    verb = {"allow": "allows", "deny": "denies"}[rule[1].action]
-    beaten = [_rule(one) for one in matching if one[1].number != rule[1].number]
-    sentence = (
-        f"{direction} rule {rule[0]} {rule[1].id} (priority {rule[1].priority}) of"
-        f" ENI {eni.name} {verb} it"
-    )
+    """What was said when the rules of an ENI were asked now; None: no rule spoke of it."""
+    beaten = [_rule(one) for one in matching if rule is None or one[1].number != rule[1].number]
+    if rule is None:
+        sentence = f"no {direction} rule of ENI {eni.name} allows it"
+    else:
+        verb = {"allow": "allows", "deny": "denies"}[rule[1].action]
+        sentence = f"{_named(rule, direction, eni)} {verb} it"
     if beaten:
-        others = ", ".join(f"{one['sg']} {one['id']}" for one in beaten)
-        sentence += f", before {others}"
+        others = (f"{one['sg']} {one['id']}" for one in beaten)
+        sentence += f", before {', '.join(others)}"
     return {
-        "found": sentence, "eni": eni.name, "direction": direction, "rule": _rule(rule),
-        "beaten": beaten,
+        "found": sentence, "eni": eni.name, "direction": direction,
+        "rule": rule and _rule(rule), "beaten": beaten, "now": True,
     }  # fmt: skip
+
+
+def _let_through(eni: Eni, direction: str, rule: tuple[str, Rule]) -> Answer:
+    """What was said when they were asked last."""
+    return {
+        "found": f"{_named(rule, direction, eni)} let its session through",
+        "eni": eni.name, "direction": direction, "rule": _rule(rule), "beaten": [], "now": False,
+    }  # fmt: skip
+
+
+def _named(rule: tuple[str, Rule], direction: str, eni: Eni) -> str:
+    return (
+        f"{direction} rule {rule[0]} {rule[1].id} (priority {rule[1].priority}) of ENI {eni.name}"
+    )
 
 
 def _rule(found: tuple[str, Rule]) -> Answer:

@@ -8,15 +8,17 @@ the datapath writes is read before and after it.
 import contextlib
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bench_tables import coarse_ns
-from run_packet import Bench, Outcome
+from run_packet import DEVICES, UPLINKS, Bench, Outcome
 
 from cipu_xdp.loader import abi
 from cipu_xdp.loader.table import declarations
 from cipu_xdp.loader.tables import WRITTEN
-from cipu_xdp.loader.tracer import Frame, Tracer
+from cipu_xdp.loader.tracer import Frame, Traced, Tracer
+from cipu_xdp.loader.traces import Explainer, Hop
 
 # Of no meaning between two packets, or what a trace is made of.
 PASSING = ("scratches", "watchings", "traces", "blank_rings")
@@ -38,6 +40,28 @@ def _keep_fresh(bench: Bench) -> None:
             bench.tables["next_hops"].put(key, record.pack(**hop | {"stamp_ns": coarse_ns()}))
 
 
+def _explained(bench: Bench, traced: Traced, frame: Frame, ifindex: int) -> Iterator[str]:
+    """What is read from the model agrees with what the programs decided; gives what was met."""
+    dev = next(name for name, (index, _) in DEVICES.items() if index == ifindex)
+    side = "uplink" if dev in UPLINKS.values() else "tenant"
+    answer = Explainer(bench.model, bench.tables).answer(Hop("b", side, dev, dev), frame, traced)
+    assert answer["verdict"] == traced.verdict.lower()
+    assert answer["stages"], answer
+    for stage in answer["stages"]:
+        for ruled in stage.get("rules", ()):
+            if ruled["now"]:
+                yield "rule decided" if ruled["rule"] else "no rule spoke of it"
+            if ruled["rule"] is None:
+                assert ruled["beaten"] == [], answer
+            else:
+                assert all(_order(ruled["rule"]) <= _order(one) for one in ruled["beaten"]), answer
+            yield from ("a rule was beaten" for _ in ruled["beaten"][:1])
+
+
+def _order(rule: Mapping[str, Any]) -> tuple[int, bool]:
+    return rule["priority"], rule["action"] == "allow"
+
+
 @contextlib.contextmanager
 def each_traced(bench: Bench, look_every: int = 1) -> Iterator[Counter[str]]:
     """Trace each packet first; gives how often which verdict was.
@@ -48,7 +72,7 @@ def each_traced(bench: Bench, look_every: int = 1) -> Iterator[Counter[str]]:
     tracer, run, seen = Tracer(bench.tables), bench._run, Counter[str]()
 
     def both(fd: int, packet: bytes, hook: str, context: bytes) -> Outcome:
-        looking = seen.total() % look_every == 0
+        looking = seen["packets"] % look_every == 0
         before = kept(bench) if looking else {}
         (ifindex,) = struct.unpack_from("=I", context, 40)
         segments, _, _, size = struct.unpack_from("=4I", context, SEGMENTS)
@@ -56,12 +80,14 @@ def each_traced(bench: Bench, look_every: int = 1) -> Iterator[Counter[str]]:
             traced = tracer.run(fd, hook, ifindex, Frame(packet, size, segments))
         if looking:
             assert kept(bench) == before
+        if traced:
+            seen.update(_explained(bench, traced, Frame(packet), ifindex))
         _keep_fresh(bench)
         done = run(fd, packet, hook, context)
         told = (traced.verdict, traced.action, traced.frame) if traced else (None, "pass", packet)
         really = (done.verdict, done.action, done.packet)
         assert told == really, f"told {told}, really {really}"
-        seen[done.verdict or "LEFT_TO_TC"] += 1
+        seen.update(["packets", done.verdict or "LEFT_TO_TC"])
         return done
 
     bench._run = both  # type: ignore[method-assign]
