@@ -214,12 +214,12 @@ class _Told:
         if row is None:
             return "it has no session"
         state = {number: name for name, number in timeouts.states().items()}[int(row["state"])]
-        if not self._number("judged"):
+        judged, known = self._number("judged"), self._number("known")
+        asked = self._number("asked_low") or self._number("asked_high")
+        if not judged or (known and not asked):
             return f"its session ({state}) answers for it"
-        if self._number("known"):
-            asked = self._number("asked_low") or self._number("asked_high")
-            why = "was let through under other rules" if asked else "is looked at again"
-            return f"its session ({state}) {why}"
+        if known:
+            return f"its session ({state}) was let through under other rules"
         life = sessions.lifetimes(self._tables).get(int(row["state"]), 0)
         if self._number("now_ns") - int(row["last_ns"]) > life:
             return f"its session ({state}) has expired"
