@@ -209,16 +209,21 @@ def _linktype(reader: Any, about: Any) -> int:
 def icmp(data: bytes, *, tunnelled: bool) -> tuple[int, int]:
     """Type and code of an ICMP message in a frame, or in a VXLAN packet; zeros if there is none."""
     from scapy.layers.inet import ICMP
+    from scapy.layers.inet6 import IPv6, _IPv6ExtHdr
     from scapy.layers.l2 import Ether
 
     packet = _inner(data) if tunnelled else Ether(data)
     if packet is None:
         return 0, 0
-    found = packet.getlayer(ICMP)
-    if found is None:  # each message of ICMPv6 is a layer of its own
-        found = next((one for one in packet.layers() if one.__name__.startswith("ICMPv6")), None)
-        found = packet.getlayer(found) if found else None
-    return (int(found.type), int(found.code)) if found is not None else (0, 0)
+    if packet.haslayer(ICMP):
+        return int(packet[ICMP].type), int(packet[ICMP].code)
+    before = packet.getlayer(IPv6)
+    while before is not None and isinstance(before.payload, _IPv6ExtHdr):
+        before = before.payload
+    if before is None or before.nh != rule_words.PROTOCOLS["icmpv6"]:
+        return 0, 0
+    kind, code, *_ = bytes(before.payload) + bytes(2)
+    return kind, code
 
 
 def words(data: bytes) -> str:

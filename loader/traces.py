@@ -256,8 +256,17 @@ class _Told:
             return self._model.enis.at_device(self._hop.dev)
         if not sends and self._number("target_eni"):
             return self._eni(self._number("target_eni"))
+        return self._owner(end)
+
+    def _owner(self, end: int) -> Eni | None:
+        """Whose the address of an end is."""
         vpc = self._vpcs.get(self._key()[f"{('low', 'high')[end]}_vni"])
         return self._model.enis.with_address(vpc, self._address(end)) if vpc else None
+
+    def _groups_of(self, end: int) -> frozenset[str]:
+        """The groups that rules mean by an end: none where it speaks with another's address."""
+        owner = self._owner(end)
+        return frozenset(owner.groups if owner and owner == self._at(end) else ())
 
     def _address(self, end: int) -> Address:
         key = abi.record("session_key").unpack(self._bytes("session"))
@@ -271,7 +280,7 @@ class _Told:
         self, end: int, direction: str, row: dict[str, int | bytes] | None
     ) -> list[tuple[str, Rule]]:
         """Every rule of the ENI at an end that speaks of the flow's first packet."""
-        key, eni, other = self._key(), self._at(end), self._at(1 - end)
+        key, eni = self._key(), self._at(end)
         assert eni is not None
         opener = end if direction == "egress" else 1 - end
         protocol, icmp = key["protocol"], (0, 0)
@@ -279,8 +288,7 @@ class _Told:
             icmp = (int(row["icmp_type"]), int(row["icmp_code"])) if row else self._icmp()
         port = ntohs(key[("high_port", "low_port")[opener]])
         asked = Asked(
-            direction, protocol, self._address(1 - end), port, icmp,
-            frozenset(other.groups if other else ()),
+            direction, protocol, self._address(1 - end), port, icmp, self._groups_of(1 - end),
         )  # fmt: skip
         return matching((self._model.groups[name] for name in eni.groups), asked)
 

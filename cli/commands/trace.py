@@ -26,20 +26,16 @@ SUMMARY = (
     epilog=examples(
         "cipu-xdp trace --eni web1 tcp 10.0.1.5:5555 to 10.0.2.7:443 syn",
         "cipu-xdp trace --eni web1 icmp 10.0.1.5 to 10.0.1.1 size=1400",
-        "cipu-xdp trace --uplink eth0 --vpc blue udp 10.0.2.7:53 to 10.0.1.5:4000",
+        "cipu-xdp trace --uplink eth0 --vpc blue udp 10.0.2.7:53 to 10.0.1.5:40",
         "cipu-xdp trace --eni web1 --pcap web1.pcapng --json",
-        'cipu-xdp trace --eni web1 --scapy \'Ether(src="02:00:00:00:00:05")/IP(src="10.0.1.5")\'',
         "cipu-xdp trace --eni web1 --remote hostb udp 10.0.1.5:1 to 10.0.2.7:2",
     )
 )
 @click.option("--eni", type=ENI, metavar="ENI", help="Send it from ENI, of this host.")
 @click.option("--uplink", metavar="IFACE", help="Have it come to this uplink.")
 @click.option("--vpc", type=VPC, metavar="VPC", help="At an uplink: whose tenant sends it.")
-@click.option("--scapy", metavar="TEXT", help="The frame as scapy's text.")
-@click.option(
-    "--pcap", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-    help="The frames of a pcap or pcapng file.",
-)  # fmt: skip
+@click.option("--scapy", metavar="TEXT", help="The frame as scapy's text: Ether()/IP()/UDP().")
+@click.option("--pcap", type=click.Path(), metavar="FILE", help="The frames of a capture.")
 @click.option("--remote", metavar="INSTANCE", help="Follow what is sent to another instance.")
 @click.argument("packet", nargs=-1)
 def trace(
