@@ -7,6 +7,7 @@ the datapath writes is read before and after it.
 
 import contextlib
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from cipu_xdp.loader.traces import Explainer, Hop
 PASSING = ("scratches", "watchings", "traces", "blank_rings")
 KEPT = [name for name in declarations() if name not in (*WRITTEN, *PASSING)]
 SEGMENTS = 164
+FRESH_S = 0.5  # bpf/way.h
 
 
 def kept(bench: Bench) -> dict[str, dict[bytes, bytes]]:
@@ -63,16 +65,19 @@ def _order(rule: Mapping[str, Any]) -> tuple[int, bool]:
 
 
 @contextlib.contextmanager
-def each_traced(bench: Bench, look_every: int = 1) -> Iterator[Counter[str]]:
+def each_traced(
+    bench: Bench, *, look_every: int = 1, explain_every: int = 1
+) -> Iterator[Counter[str]]:
     """Trace each packet first; gives how often which verdict was.
 
     Args:
-        look_every: the tables are compared at every so many packets.
+        look_every: the tables are compared at every so many packets, and
+        explain_every: so many are put into words; each takes as long as all the rest.
     """
     tracer, run, seen = Tracer(bench.tables), bench._run, Counter[str]()
 
     def both(fd: int, packet: bytes, hook: str, context: bytes) -> Outcome:
-        looking = seen["packets"] % look_every == 0
+        began, looking = time.monotonic(), seen["packets"] % look_every == 0
         before = kept(bench) if looking else {}
         (ifindex,) = struct.unpack_from("=I", context, 40)
         segments, _, _, size = struct.unpack_from("=4I", context, SEGMENTS)
@@ -80,9 +85,10 @@ def each_traced(bench: Bench, look_every: int = 1) -> Iterator[Counter[str]]:
             traced = tracer.run(fd, hook, ifindex, Frame(packet, size, segments))
         if looking:
             assert kept(bench) == before
-        if traced:
+        if traced and seen["packets"] % explain_every == 0:
             seen.update(_explained(bench, traced, Frame(packet), ifindex))
-        _keep_fresh(bench)
+        if time.monotonic() - began > FRESH_S / 2:
+            _keep_fresh(bench)
         done = run(fd, packet, hook, context)
         told = (traced.verdict, traced.action, traced.frame) if traced else (None, "pass", packet)
         really = (done.verdict, done.action, done.packet)

@@ -15,7 +15,7 @@ from random_policies import policed_world
 from run_packet import Bench
 from traced import each_traced
 
-WORLDS, STEPS, PACKETS, LOOK_EVERY = 220, 60, 10_000, 200
+WORLDS, STEPS, PACKETS, LOOK_EVERY = 200, 60, 10_000, 200
 WANTED = (
     "SENT DELIVERED EGRESS_DENIED INGRESS_DENIED NO_SESSION UNKNOWN_FRAGMENT "
     "ANSWERED_TOO_BIG error_passed error_stopped later_passed later_stopped "
@@ -35,7 +35,7 @@ def test_policy_does_as_its_oracle_in_every_world(empty_bench: Bench) -> None:
             scene.step()
         scene.end()
 
-    with each_traced(empty_bench, LOOK_EVERY) as traced:
+    with each_traced(empty_bench, look_every=LOOK_EVERY, explain_every=3) as traced:
         holds_in_every_world()
     assert traced["packets"] > PACKETS
     for met in ("rule decided", "no rule spoke of it", "a rule was beaten"):
