@@ -386,9 +386,86 @@ struct limit_counter {
 	__u64 marked;		/* packets let through with a mark */
 };
 
+/* Of a packet that is watched: as it came, and as it left. */
+enum watch_stage {
+	WATCH_BEFORE = 0,
+	WATCH_AFTER = 1,
+};
+
+enum watch_bound {
+	WATCHERS = 8,		/* who may watch at a time */
+	SIGHT_BYTES = 9216,	/* of a frame at most */
+};
+
+/* Which of its hooks a packet met. */
+enum watch_hook {
+	WATCH_TENANT_TC = 0,
+	WATCH_TENANT_XDP = 1,
+	WATCH_UPLINK_TC = 2,
+	WATCH_UPLINK_XDP = 3,
+};
+
 /* watchings: what is watched now; the key is 0. */
 struct watching {
 	__u64 secret;		/* carried by a packet that is traced; 0: none is */
+	__u32 watchers;		/* bits: places in watchers that are taken */
+	__u32 bytes;		/* of each frame, as many as any of them asks for */
+};
+
+/*
+ * watchers: who is to be told of which packets; the key is a place. What is 0
+ * is not asked for; addresses and ports are those of either end.
+ */
+struct watcher {
+	__u64 until_ns;		/* coarse clock: nobody reads any more after that */
+	__u64 interval_ns;	/* a CPU tells of one in so long, a second's worth at once; 0: of all */
+	__u64 verdicts;		/* bits: those that are asked for */
+	__u32 stages;		/* bits of enum watch_stage */
+	__u32 bytes;		/* of each frame, SIGHT_BYTES at most */
+	__u32 vni;
+	__u32 eni;
+	__u32 ifindex;
+	__u16 one_port;		/* network order */
+	__u16 other_port;	/* network order */
+	__u8 one_address[16];
+	__u8 one_mask[16];
+	__u8 other_address[16];
+	__u8 other_mask[16];
+	__u8 family;
+	__u8 protocol;
+	__u8 pad[6];
+};
+
+/* watcher_counts: what became of what a watcher asked for; one for each place and CPU. */
+struct watcher_count {
+	__u64 next_ns;		/* when the next one may be told of */
+	__u64 told;
+	__u64 left_out;		/* for there were too many */
+	__u64 lost;		/* for nobody read */
+};
+
+/* What a watcher is told of a packet; `captured` bytes of its frame follow. */
+struct sight {
+	__u64 time_ns;		/* monotonic clock */
+	__u32 verdict;
+	__u32 ifindex;
+	__u32 length;		/* bytes of the whole frame */
+	__u32 captured;
+	__u32 source_vni;
+	__u32 destination_vni;
+	__u32 sender_eni;	/* numbers of ENIs of this host, or 0 */
+	__u32 receiver_eni;
+	__u32 low_rule;		/* numbers of the rules that decided, or 0 */
+	__u32 high_rule;
+	__u8 hook;
+	__u8 stage;
+	__u8 pad[6];
+};
+
+/* sights: room for the one that a CPU is about to tell of; the key is 0. */
+struct sight_room {
+	__u8 sight[56];		/* struct sight */
+	__u8 frame[9216];
 };
 
 /*

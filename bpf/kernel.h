@@ -44,6 +44,9 @@ typedef __u64 key32;
 #define hide(pointer)
 #endif
 
+/* What is used from here on is what is compared: the compiler would use another copy. */
+#define settle_value(value) asm volatile("" : "+r"(value))
+
 /* The compiler's headers declare this one with an argument too few. */
 struct neighbour {
 	__u32 family;
@@ -55,6 +58,10 @@ static long (*set_departure)(struct __sk_buff *skb, __u64 ns,
 			     __u32 clock) = (void *)BPF_FUNC_skb_set_tstamp;
 static long (*check_mtu)(void *ctx, __u32 ifindex, __u32 *mtu_bytes, __s32 more,
 			 __u64 flags) = (void *)BPF_FUNC_check_mtu;
+static long (*xdp_load_bytes)(struct xdp_md *xdp, __u32 offset, void *to,
+			      __u32 bytes) = (void *)BPF_FUNC_xdp_load_bytes;
+static long (*ring_output)(void *ring, void *data, __u64 bytes,
+			   __u64 flags) = (void *)BPF_FUNC_ringbuf_output;
 static __u64 (*coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 
 inline_always bool same_mac(const __u8 *a, const __u8 *b)

@@ -300,7 +300,7 @@ inline_always bool charge_at_once(struct load *load, int place)
 	if (kind >= BUCKETS || !load->kinds)
 		return false;
 	/* What is used is to be what was compared: Linux 6.1 knows no bounds of a copy. */
-	asm volatile("" : "+r"(kind));
+	settle_value(kind);
 	load->mark = 0;
 	load->refusing_kind = BUCKETS;
 	return charge(&asked, kind, load, true);

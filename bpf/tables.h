@@ -20,6 +20,8 @@ TABLE(hash,         policies,   u32,                struct policy,   65536,   BP
 TABLE(array,        timeouts,   u32,                struct timeout,  16,      0)
 TABLE(array,        limits,     u32,                struct limit,    16384,   0)
 TABLE(array,        watchings,  u32,                struct watching, 1,       0)
+TABLE(array,        watchers,   u32,                struct watcher,  8,       0)
+TABLE(array_of_rings, watch_rings, u32,             u32,             8,       0)
 
 /* The datapath writes, Python reads. */
 TABLE(array,        next_hops,  u32,                struct next_hop, 16384,   0)
@@ -35,4 +37,6 @@ TABLE(array,        blank_rings, u32,               struct ring_block, 1,     0)
 TABLE(hash,         fragments,  struct fragment_key, struct fragment, 262144, BPF_F_NO_PREALLOC)
 TABLE(array,        session_clocks, u32,            struct session_clock, 1,  0)
 TABLE(array,        traces,     u32,                struct trace,    1,       0)
+TABLE(percpu_array, watcher_counts, u32,            struct watcher_count, 8,  0)
+TABLE(percpu_array, sights,     u32,                struct sight_room, 1,     0)
 TABLE(percpu_array, scratches,  u32,                struct scratch,  1,       0)

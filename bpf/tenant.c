@@ -24,6 +24,7 @@
 #include "load.h"
 #include "meter.h"
 #include "watch.h"
+#include "sight.h"
 #include "tenant.h"
 #include "vxlan.h"
 #include "frame.h"
@@ -213,6 +214,7 @@ int tenant_watch(struct __sk_buff *skb)
 	key32 ifindex = skb->ifindex, zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct eni *eni = enis.lookup(&ifindex);
+	struct sight_room *room;
 	enum verdict verdict;
 	struct way way = {};
 	int action;
@@ -222,8 +224,16 @@ int tenant_watch(struct __sk_buff *skb)
 	take_up(scratch, &way);
 	way.path = path_of(&way);
 	verdict = scratch->verdict;
+	room = room_of_sight(scratch);
+	if (room)
+		look_at(skb, false, room);
 	action = tenant_carry_out(skb, (struct packet *)scratch->packet, eni, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	if (room) {
+		describe_sight(room, scratch, &way, verdict, WATCH_TENANT_TC, skb->ifindex,
+			       eni ? eni->number : 0);
+		tell_stages(skb, false, room, scratch, action != TC_DROP);
+	}
 	return action;
 }
 

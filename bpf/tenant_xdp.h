@@ -147,8 +147,10 @@ int tenant_meter_xdp(struct xdp_md *xdp)
 
 int tenant_watch_xdp(struct xdp_md *xdp)
 {
-	key32 zero = 0;
+	key32 ifindex = xdp->ingress_ifindex, zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	struct eni *eni = enis.lookup(&ifindex);
+	struct sight_room *room;
 	enum verdict verdict;
 	struct way way = {};
 	int action;
@@ -158,8 +160,16 @@ int tenant_watch_xdp(struct xdp_md *xdp)
 	take_up(scratch, &way);
 	way.path = path_of(&way);
 	verdict = scratch->verdict;
+	room = room_of_sight(scratch);
+	if (room)
+		look_at(xdp, true, room);
 	action = tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	if (room) {
+		describe_sight(room, scratch, &way, verdict, WATCH_TENANT_XDP,
+			       xdp->ingress_ifindex, eni ? eni->number : 0);
+		tell_stages(xdp, true, room, scratch, action == XDP_REDIRECT);
+	}
 	return action;
 }
 

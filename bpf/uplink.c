@@ -26,6 +26,7 @@
 #include "load.h"
 #include "meter.h"
 #include "watch.h"
+#include "sight.h"
 #include "vxlan.h"
 #include "fabric.h"
 #include "frame.h"
@@ -312,6 +313,7 @@ int uplink_watch(struct __sk_buff *skb)
 {
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	struct sight_room *room;
 	enum verdict verdict;
 	struct way way = {};
 	struct outer o;
@@ -322,8 +324,15 @@ int uplink_watch(struct __sk_buff *skb)
 	o = *(struct outer *)scratch->outer;
 	take_up(scratch, &way);
 	verdict = scratch->verdict;
+	room = room_of_sight(scratch);
+	if (room)
+		look_at(skb, false, room);
 	action = uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	if (room) {
+		describe_sight(room, scratch, &way, verdict, WATCH_UPLINK_TC, skb->ifindex, 0);
+		tell_stages(skb, false, room, scratch, action_of(verdict) == ACTION_DELIVER);
+	}
 	return action;
 }
 

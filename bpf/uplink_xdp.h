@@ -160,6 +160,7 @@ int uplink_watch_xdp(struct xdp_md *xdp)
 {
 	key32 zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
+	struct sight_room *room;
 	enum verdict verdict;
 	struct way way = {};
 	struct outer o;
@@ -170,8 +171,16 @@ int uplink_watch_xdp(struct xdp_md *xdp)
 	o = *(struct outer *)scratch->outer;
 	take_up(scratch, &way);
 	verdict = scratch->verdict;
+	room = room_of_sight(scratch);
+	if (room)
+		look_at(xdp, true, room);
 	action = uplink_xdp_carry_out(xdp, (struct packet *)scratch->packet, &o, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	if (room) {
+		describe_sight(room, scratch, &way, verdict, WATCH_UPLINK_XDP,
+			       xdp->ingress_ifindex, 0);
+		tell_stages(xdp, true, room, scratch, action != XDP_DROP);
+	}
 	return action;
 }
 

@@ -17,9 +17,10 @@ inline_always void look_out(struct packet *p, __u64 token)
 	struct watching *now = watchings.lookup(&zero);
 
 	scratch->watched = scratch->traced = scratch->policed = scratch->judged = 0;
-	if (!now || !now->secret)
+	if (!now || !(now->secret | now->watchers))
 		return;
-	scratch->watched = scratch->traced = now->secret == token;
+	scratch->traced = now->secret && now->secret == token;
+	scratch->watched = scratch->traced || now->watchers;
 	/* What is not read of this packet is not to be another's. */
 	__builtin_memset(p, 0, __builtin_offsetof(struct packet, options));
 }
@@ -45,7 +46,7 @@ inline_always void leave_watched(const struct packet *p, struct way *way, enum v
 }
 
 /* What the command is told; all but the bytes of the packet. */
-inline_always void tell_trace(struct scratch *scratch, const struct way *way,
+inline_always void tell_trace(const struct scratch *scratch, const struct way *way,
 			      enum verdict verdict)
 {
 	const struct packet *p = (const struct packet *)scratch->packet;
@@ -54,7 +55,7 @@ inline_always void tell_trace(struct scratch *scratch, const struct way *way,
 	key32 zero = 0;
 	struct trace *trace = traces.lookup(&zero);
 
-	if (!trace)
+	if (!trace || !scratch->traced)
 		return;
 	trace->now_ns = way->now;
 	trace->metered_ns = way->metered_ns;

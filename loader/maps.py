@@ -17,8 +17,8 @@ from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.libbpf import call, kernel_error, library
 
 TYPES = {
-    "hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "lpm_trie": 11, "hash_of_maps": 13,
-    "devmap_hash": 25,
+    "hash": 1, "array": 2, "prog_array": 3, "percpu_array": 6, "lpm_trie": 11,
+    "array_of_rings": 12, "hash_of_maps": 13, "devmap_hash": 25, "ring": 27,
 }  # fmt: skip
 FLAGS = {"0": 0, "BPF_F_NO_PREALLOC": 1, "BPF_F_INNER_MAP": 1 << 12}
 BATCH = 4096

@@ -18,8 +18,9 @@ from typing import TypeVar
 from cipu_xdp.loader import abi, kernel, maps
 
 _TABLE = re.compile(r"^TABLE\((\w+),\s*(\w+),\s*([\w ]+),\s*([\w ]+),\s*(\d+),\s*(\w+)\)$", re.M)
-# BCC knows neither: to it a pinned one is as good as a hash, of numbers in a table of tables.
-_AS_HASH = ("devmap_hash", "hash_of_maps")
+# BCC knows none of them: to it a pinned one is as good as a hash, of numbers in a table of tables.
+_AS_HASH = ("devmap_hash", "hash_of_maps", "array_of_rings")
+RING_BYTES = 4096  # what a ring has at least
 AT_ONCE = 64
 # Kinds whose rows are written many at a time, and how many.
 BATCHED, BATCH = ("hash", "array"), 16384
@@ -67,7 +68,10 @@ class Declaration:
 
     def create(self, entries: int) -> int:
         """Make it; returns its file descriptor."""
-        inner = self.create_inner(1) if self.nested else 0
+        if self.kind == "array_of_rings":
+            inner = create_ring(RING_BYTES)
+        else:
+            inner = self.create_inner(1) if self.nested else 0
         try:
             return maps.create(
                 self.kind, self.name, self.key_size, self.value_size, entries, self.flags, inner
@@ -88,6 +92,11 @@ class Declaration:
             f'BPF_TABLE_PINNED("{kind}", {self.key}, {value}, {self.name}, '
             f'{entries}, "{directory}/{self.name}", {self.flags});'
         )
+
+
+def create_ring(size: int) -> int:
+    """Make a ring that goes into a table of rings; a power of two, of pages. Its descriptor."""
+    return maps.create("ring", "ring", 0, 0, size, "0")
 
 
 def _size(ctype: str) -> int:
