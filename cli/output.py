@@ -74,6 +74,12 @@ def say(sentence: str) -> None:
         click.echo(sentence)
 
 
+def show_line(value: Row, sentence: str) -> None:
+    """Print one object of many that come one by one: a line, also as JSON, and at once."""
+    click.echo(json.dumps(value) if wants_json() else sentence)
+    sys.stdout.flush()
+
+
 def note(sentence: str) -> None:
     """Print one line of warning on stderr; nothing under ``--json``."""
     if not wants_json():

@@ -265,3 +265,28 @@ def tunnelled(
     head: Callable[..., Any] = IP if ends[0].version == 4 else IPv6
     outer = Ether(src=macs[0], dst=macs[1]) / head(src=str(ends[0]), dst=str(ends[1]))
     return bytes(outer / UDP(sport=49152, dport=port) / VXLAN(vni=vni, flags=8) / data)
+
+
+class CaptureFile:
+    """Writes frames to a pcapng file, as they come; "-" is standard output."""
+
+    def __init__(self, path: str | Path) -> None:
+        from scapy.layers.l2 import Ether
+        from scapy.utils import PcapNgWriter
+
+        self._as_packet = Ether
+        self._file = PcapNgWriter("/dev/stdout" if str(path) == "-" else str(path))
+
+    def add(
+        self, data: bytes, at_s: float, length: int, dev: str, *, inbound: bool, comment: str
+    ) -> None:
+        """Add a frame of which `length` bytes were there, with the device that it was seen on."""
+        packet = self._as_packet(data)
+        packet.time, packet.wirelen, packet.sniffed_on = at_s, length, dev
+        packet.direction, packet.comments = (1 if inbound else 2), [comment.encode()]
+        self._file.write(packet)
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()

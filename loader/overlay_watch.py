@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cipu_xdp.loader import pins
 from cipu_xdp.loader.errors import BadInput
@@ -15,6 +15,7 @@ from cipu_xdp.loader.parse import Unfit, trying
 from cipu_xdp.loader.records import Eni, Model, Uplink, gateway_mac
 
 if TYPE_CHECKING:
+    from cipu_xdp.loader.seen import Seen
     from cipu_xdp.loader.trace_hooks import Hooked
     from cipu_xdp.loader.tracer import Frame
 
@@ -72,6 +73,21 @@ class WatchVerbs(Verbs):
                 answer["hops"] += _further(remote, answer["hops"][-1])
         return answers
 
+    @contextmanager
+    def watching(self, **filters: Any) -> Iterator["Seen"]:
+        """Packets as they are seen, those that pass all filters (sights.wish), until it is left.
+
+        Raises:
+            NotAttached: nothing is attached.
+            BadInput: a filter names what is not there.
+            KernelRefused: too many watch already.
+        """
+        from cipu_xdp.loader.seen import Seen
+
+        self._instance.attached()
+        with closing(Seen(self._instance, filters)) as seen:
+            yield seen
+
 
 @contextmanager
 def _hooked(instance: Instance) -> Iterator["Hooked"]:
@@ -79,7 +95,7 @@ def _hooked(instance: Instance) -> Iterator["Hooked"]:
     from cipu_xdp.loader.trace_hooks import Hooked
 
     instance.attached()
-    with pins.locked(instance.place.directory / "trace"), closing(Hooked(instance)) as hooked:
+    with pins.locked(instance.place.directory / "watch"), closing(Hooked(instance)) as hooked:
         yield hooked
 
 

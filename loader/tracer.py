@@ -65,16 +65,22 @@ class Tracer:
         _check(frame)
         record, secret = abi.record("trace"), TOKEN.pack(secrets.randbits(64) or 1)
         self._traces.put(KEY, record.pack(verdict=UNTOLD))
-        self._watchings.put(KEY, abi.record("watching").pack(secret=TOKEN.unpack(secret)[0]))
+        self._have(TOKEN.unpack(secret)[0])
         try:
             ran, after = RUNS[hook](program, ifindex, frame, secret)
         finally:
-            self._watchings.put(KEY, bytes(abi.record("watching").size))
+            self._have(0)
         account = record.unpack(next(self._traces.values(KEY)))
         if account["verdict"] == UNTOLD:
             return None
         verdict = abi.verdicts()[int(account["verdict"])].name
         return Traced(hook, verdict, ACTIONS[hook][ran.action], after, account)
+
+    def _have(self, secret: int) -> None:
+        """Have the datapath know the secret; who watches goes on."""
+        record = abi.record("watching")
+        watching = record.unpack(next(self._watchings.values(KEY)))
+        self._watchings.put(KEY, record.pack(**watching | {"secret": secret}))
 
 
 Run = Callable[[int, int, Frame, bytes], tuple[kernel.TestRun, bytes]]
