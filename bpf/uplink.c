@@ -331,7 +331,8 @@ int uplink_watch(struct __sk_buff *skb)
 	tell_trace(scratch, &way, verdict);
 	if (room) {
 		describe_sight(room, scratch, &way, verdict, WATCH_UPLINK_TC, skb->ifindex, 0);
-		tell_stages(skb, false, room, scratch, action_of(verdict) == ACTION_DELIVER);
+		tell_stages(skb, false, room, scratch,
+			    action != TC_DROP && action != TC_NEXT_FILTER);
 	}
 	return action;
 }

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from cipu_xdp.loader import generations, links, pins, sights
@@ -53,7 +54,8 @@ class Seen:
     def _open(self) -> None:
         place = self._instance.place
         self._tables = Tables.open(self._pins())
-        self._watcher = Watcher(self._tables, pins.locked(place.directory / "watch"), self._wish)
+        lock = partial(pins.locked, place.directory / "watch")
+        self._watcher = Watcher(self._tables, lock, self._wish)
 
     def _newest(self) -> object:
         return generations.newest(self._pins())

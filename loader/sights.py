@@ -6,7 +6,7 @@ is watching.py's.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class Words:
         self._vpcs = {vpc.vni: vpc.name for vpc in model.vpcs.values()}
         self._names = {link.ifindex: name for name, link in links.items()}
         self._rules = {
-            rule.number: {"sg": group.name, "id": rule.id}
+            rule.number: (rule.direction, {"sg": group.name, "id": rule.id})
             for group in model.groups.values()
             for rule in group.rules.values()
         }
@@ -126,15 +126,19 @@ class Words:
             "vpc": self._vpcs.get(said["source_vni"] or said["destination_vni"]),
             "from_eni": self._enis.get(said["sender_eni"]),
             "to_eni": self._enis.get(said["receiver_eni"]),
-            "rules": [
-                self._rules[said[name]]
-                for name in ("low_rule", "high_rule")
-                if said[name] in self._rules
-            ],
+            "rules": list(self._decided(said, verdict.name)),
             "length": said["length"],
             "packet": self._packet(sight.frame, tunnelled=tunnelled),
             "frame": sight.frame.hex(),
         }
+
+    def _decided(self, said: Mapping[str, int], verdict: str) -> Iterator[Answer]:
+        """The rules that let it pass, or the one that did not."""
+        denied = {"EGRESS_DENIED": "egress", "INGRESS_DENIED": "ingress"}.get(verdict)
+        for name in ("low_rule", "high_rule"):
+            direction, rule = self._rules.get(said[name], ("", {}))
+            if rule and denied in (None, direction):
+                yield rule
 
     def _packet(self, frame: bytes, *, tunnelled: bool) -> str:
         inner = frames.inner_words(frame) if tunnelled else ""

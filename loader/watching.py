@@ -9,7 +9,7 @@ What sights mean is sights.py's.
 import ctypes
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,6 +30,9 @@ ALL_VERDICTS = (1 << 64) - 1
 KEY = abi.u32(0)
 COUNTS = ("told", "left_out", "lost")
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+Lock = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +97,18 @@ class Watcher:
     """Somebody who watches packets; a context manager. Not for two threads.
 
     Args:
-        lock: held for a moment where places are given.
+        lock: gives one that is held while `watchings` changes: by traces, too.
 
     Raises:
         KernelRefused: all places are taken.
     """
 
-    def __init__(self, tables: Tables, lock: AbstractContextManager[None], wish: Wish) -> None:
-        self._tables, self._wish, self._renewed_ns = tables, wish, 0
+    def __init__(self, tables: Tables, lock: Lock, wish: Wish) -> None:
+        self._tables, self._lock, self._wish, self._renewed_ns = tables, lock, wish, 0
         self._seen: deque[Sight] = deque()
         self._ring = create_ring(RING_BYTES)
         self._reader = self._read_by_libbpf()
-        with lock:
+        with lock():
             self._place = self._free_place()
             self._clear_counts()
             self._tables["watch_rings"].put(abi.u32(self._place), abi.u32(self._ring))
@@ -125,14 +128,18 @@ class Watcher:
     def close(self) -> None:
         """Watch no more."""
         key = abi.u32(self._place)
-        self._tables["watchers"].put(key, bytes(abi.record("watcher").size))
+        with self._lock():
+            self._tables["watchers"].put(key, bytes(abi.record("watcher").size))
+            self._tell_datapath()
         maps.delete(self._tables["watch_rings"].fd, key)
         libbpf.library().ring_buffer__free(ctypes.c_void_p(self._reader))
         os.close(self._ring)
 
     def read(self, wait_s: float) -> Iterator[Sight]:
         """What was told since the last time, or is within so many seconds; then it ends."""
-        self._renew()
+        if now_ns() - self._renewed_ns > RENEWED_NS:
+            with self._lock():
+                self._renew()
         libbpf.library().ring_buffer__poll(ctypes.c_void_p(self._reader), int(wait_s * 1000))
         while self._seen:
             yield self._seen.popleft()
@@ -148,17 +155,17 @@ class Watcher:
 
     def _renew(self) -> None:
         """Say that somebody is here."""
-        now = now_ns()
-        if now - self._renewed_ns < RENEWED_NS:
-            return
-        self._renewed_ns = now
+        self._renewed_ns = now = now_ns()
         self._tables["watchers"].put(abi.u32(self._place), self._wish.row(now + LEASE_NS))
-        alive = self._alive()
-        record = abi.record("watching")
+        self._tell_datapath()
+
+    def _tell_datapath(self) -> None:
+        """Who watches now."""
+        alive, record = self._alive(), abi.record("watching")
         watching = record.unpack(next(self._tables["watchings"].values(KEY)))
         watching |= {
             "watchers": sum(1 << place for place in alive),
-            "bytes": max(row["bytes"] for row in alive.values()),
+            "bytes": max((row["bytes"] for row in alive.values()), default=0),
         }
         self._tables["watchings"].put(KEY, record.pack(**watching))
 
