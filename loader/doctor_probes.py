@@ -16,6 +16,7 @@ from cipu_xdp.loader.devices import INGRESS, Devices
 from cipu_xdp.loader.doctor_facts import Kernel
 from cipu_xdp.loader.errors import CipuError, KernelRefused
 from cipu_xdp.loader.netns import CLONE_NEWNET
+from cipu_xdp.loader.table import RING_BYTES, create_ring
 
 LOOPBACK = 1
 NAME = "doctor"
@@ -93,15 +94,17 @@ def _test_runs() -> None:
 
 def _tables() -> None:
     with ExitStack() as opened:
-        inner = maps.create("array", NAME, 4, 4, 1, "BPF_F_INNER_MAP")
-        opened.callback(os.close, inner)
-        for kind in maps.TYPES:
+        inner = {
+            "hash_of_maps": maps.create("array", NAME, 4, 4, 1, "BPF_F_INNER_MAP"),
+            "array_of_rings": create_ring(RING_BYTES),
+        }
+        for fd in inner.values():
+            opened.callback(os.close, fd)
+        for kind in maps.TYPES.keys() - {"ring"}:
             flags = "BPF_F_NO_PREALLOC" if kind == "lpm_trie" else "0"
             key = 8 if kind == "lpm_trie" else 4
-            nested = inner if kind == "hash_of_maps" else 0
-            opened.callback(
-                os.close, maps.create(kind, f"{NAME}_{kind}"[:15], key, 4, 1, flags, nested)
-            )
+            name, nested = f"{NAME}_{kind}"[:15], inner.get(kind, 0)
+            opened.callback(os.close, maps.create(kind, name, key, 4, 1, flags, nested))
 
 
 def _batches() -> None:

@@ -238,10 +238,35 @@ def kept_at(generation: Path, ifindex: int) -> Path:
     return generation / (f"uplinks/{ifindex}" if ifindex else "programs")
 
 
+def is_whole(generation: Path, ifindex: int = 0) -> bool:
+    """Is all kept that hooks of tenants, and of an uplink, need?
+
+    The kernel empties an array that nobody names any more; what calls by it then drops all.
+    """
+    for side, place in {
+        ("tenant", kept_at(generation, 0)),
+        (_side(ifindex), kept_at(generation, ifindex)),
+    }:
+        names = {path.name for path in place.iterdir()} if place.is_dir() else set()
+        wanted = {"steps", f"{side}_ingress"}
+        if names & {"steps_xdp", f"{side}_xdp"}:
+            wanted |= {"steps_xdp", f"{side}_xdp"}
+        if not wanted <= names:
+            return False
+    return True
+
+
+def _side(ifindex: int) -> str:
+    return "uplink" if ifindex else "tenant"
+
+
 def kept_program(generation: Path, name: str, ifindex: int = 0) -> int:
-    """The id of the program that is kept under a name, 0 for none: of tenants, or of an uplink."""
+    """The id of the program that is kept under a name, of tenants, or of an uplink.
+
+    0 for none; it is as good as none where what it calls is gone.
+    """
     path = kept_at(generation, ifindex) / name
-    if not path.exists():
+    if not path.exists() or not is_whole(generation, ifindex):
         return 0
     fd = kernel.open_pin(str(path))
     try:

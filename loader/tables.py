@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cipu_xdp.loader import abi, generations, kernel, layouts, limit_table, maps
-from cipu_xdp.loader.errors import BadInput, KernelRefused
-from cipu_xdp.loader.table import Table, declarations
+from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
+from cipu_xdp.loader.table import Table, declarations, layout
 
 # A row may name rows of the tables before it.
 WRITTEN = (
@@ -51,6 +51,13 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     return chosen | {name: chosen[other] * times for name, (other, times) in AS_BIG_AS.items()}
 
 
+def _gone(generation: Path) -> list[str]:
+    """Tables of this version's layout that somebody else has unpinned."""
+    if generations.layout_of(generation) != layout():
+        return []
+    return [name for name in declarations() if not (generation / name).exists()]
+
+
 class Tables:
     """All tables of an instance, open."""
 
@@ -68,6 +75,11 @@ class Tables:
         Raises:
             LayoutMismatch: they are of another version's layout.
         """
+        found = generations.known(pins)
+        if found and _gone(found[-1]):
+            # What is left of them is of no use: rows would be where no program looks.
+            for one in found:
+                generations.discard(one)
         if not generations.known(pins):
             generations.require_none_older(pins)
             draft = cls.draft(pins, sizes)
@@ -81,10 +93,13 @@ class Tables:
 
         Raises:
             LayoutMismatch: they are pinned in the layout of another version.
-            NotAttached: there are none; an attach was interrupted.
+            NotAttached: there are none, for an attach was interrupted, or not all.
         """
         generation = generations.newest(pins)
         generations.check(generation)
+        if gone := _gone(generation):
+            why = f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} pinned no more"
+            raise NotAttached("open the tables", why, "Bring all back: cipu-xdp restore.")
         return cls.of(generation)
 
     @classmethod

@@ -136,10 +136,22 @@ def _answer(attachment: Attachment, old: Tables, made: Made, *, dry_run: bool) -
         programs = [
             {"name": one, "was": was.get(one), "is": now.get(one)} for one in sorted(was | now)
         ]
-        state = "same" if was == now else "tested"
+        runs = _runs(before, attachment.links[name].ifindex, attachment.record.uplinks[name].hook)
+        state = "same" if was == now and runs else "tested"
         uplinks.append({"iface": name, "state": state, "programs": programs})
     tables = sorted(Carrier(old, attachment.tables).other())
     return {"version": __version__, "dry_run": dry_run, "uplinks": uplinks, "tables": tables}
+
+
+def _runs(hooks: Hooks, ifindex: int, hook: str) -> bool:
+    """Are the programs that are kept for an uplink on its hooks?"""
+    there = {
+        f"uplink_{direction}": hooks.tc_program(ifindex, direction)
+        for direction in ("ingress", "egress")
+    }
+    if hook == "xdp":
+        there["uplink_xdp"] = hooks.xdp_program(ifindex)
+    return all(hooks.is_kept(number, name, ifindex) for name, number in there.items())
 
 
 def _differs(answer: Answer) -> bool:

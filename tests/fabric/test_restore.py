@@ -106,6 +106,27 @@ def test_what_was_lost_comes_back(host: Machine, lose: Any) -> None:
     assert {eni["name"]: eni["number"] for eni in host.do("eni", "list")} == enis
 
 
+PINS = ("addresses", "sessions", "programs/steps", "programs/tenant_ingress", "uplinks/*/steps",
+        "uplinks/*/uplink_ingress", "programs")  # fmt: skip
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_a_pin_that_somebody_removed_is_said_and_comes_back(host: Machine, pin: str) -> None:
+    (path,) = BPFFS.glob(f"{host.name}/layout-*/{pin}")
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    status = host.command("status")
+    if pin in ("addresses", "sessions"):
+        assert (status.code, pin in status.answer["why"]) == (3, True)
+        assert "cipu-xdp restore" in status.answer["hint"]
+    else:
+        assert [uplink["ok"] for uplink in status.answer["uplinks"]] == [False]
+    assert host.command("doctor").code == 6
+    found = host.do("restore")
+    assert [(up["iface"], up["state"]) for up in found["uplinks"]] == [(UPLINK, "restored")]
+    assert_works(host)
+    assert host.command("doctor").code == 0
+
+
 def test_what_is_in_place_stays_as_it_is(host: Machine) -> None:
     before = hooks(host)
     found = host.do("restore")

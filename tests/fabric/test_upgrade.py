@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command import Machine, machine
+from command import UPLINK, Machine, machine
 from killed import points, start
+from lab import run
 from old_stores import make_store
 from versions import by, counted, other_version
 
@@ -86,6 +87,14 @@ def test_what_is_the_same_is_left_alone_unless_it_is_forced(host: Machine) -> No
     assert host.do("upgrade", "--force")["uplinks"][0]["state"] == "replaced"
     assert not host.programs() & programs
     assert host.ping("t1", "10.0.0.12")
+
+
+def test_a_hook_that_somebody_took_off_is_put_back_though_all_is_the_same(host: Machine) -> None:
+    run("tc", "filter", "del", "dev", UPLINK, "ingress", netns=host.name)
+    assert host.do("upgrade", "--dry-run")["uplinks"][0]["state"] == "tested"
+    assert host.do("upgrade")["uplinks"][0]["state"] == "replaced"
+    assert host.do("status")["uplinks"][0]["ok"]
+    assert host.do("upgrade")["uplinks"][0]["state"] == "same"
 
 
 def test_a_dry_run_tests_and_replaces_nothing(host: Machine, newer: Path) -> None:
