@@ -180,7 +180,7 @@ inline_always void tell_watchers(struct sight_room *room, const struct packet *p
 		if (is_wanted(w, sight, p))
 			tell_one(w, place, room);
 	}
-	/* Who is still there says so every second, and is back in no time. */
+	/* Who is still there says so twice a second, and is back in no time. */
 	if (watching && !alive)
 		watching->watchers = 0;
 }

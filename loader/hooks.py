@@ -136,6 +136,14 @@ class Hooks:
         self._record.clsact.remove(ifindex)
         self._place.keep(self._record)
 
+    def on_uplink(self, ifindex: int) -> dict[str, tuple[str, int]]:
+        """Our programs' names and ids on an uplink, by hook; 0 for none."""
+        return {
+            "xdp": ("uplink_xdp", self.xdp_program(ifindex)),
+            "tc ingress": ("uplink_ingress", self.tc_program(ifindex, "ingress")),
+            "tc egress": ("uplink_egress", self.tc_program(ifindex, "egress")),
+        }
+
     # XDP
 
     def put_xdp(self, ifindex: int, fd: int, mode: str, undo: Undo) -> None:

@@ -37,8 +37,8 @@ from cipu_xdp.loader.doctor_facts import (
 from cipu_xdp.loader.errors import BadInput, CipuError
 from cipu_xdp.loader.lab_plan import PREFIX
 from cipu_xdp.loader.pins import Place
-from cipu_xdp.loader.table import Declaration, declarations, layout
-from cipu_xdp.loader.tables import checked_sizes
+from cipu_xdp.loader.table import Declaration, declarations
+from cipu_xdp.loader.tables import checked_sizes, unpinned
 
 CLOCKS = Path("/sys/devices/system/clocksource/clocksource0")
 GROUPS = Path("/sys/fs/cgroup")
@@ -156,12 +156,8 @@ def _instance(place: Place, alive: set[int]) -> Instance:
 def _layouts(where: Path) -> Iterator[str]:
     """The layouts that there are complete tables of."""
     for path in generations.known(where):
-        if generations.layout_of(path) != layout() or _is_whole(path):
+        if not unpinned(path):
             yield generations.layout_of(path)
-
-
-def _is_whole(generation: Path) -> bool:
-    return all((generation / name).exists() for name in declarations())
 
 
 def labs() -> Iterator[Lab]:

@@ -8,6 +8,7 @@ interfaces are hooks.py's.
 
 import ctypes
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ XDP_HARDWARE = 1 << 3
 LINK_XDP = 6
 PROGRAM_TYPES = {"tc": 3, "xdp": 6}
 LOG_LINES, LOG_BYTES = 40, 1 << 24
+# Of a __sk_buff: how big it is, and where its ifindex is.
+SKB_BYTES, SKB_IFINDEX = 192, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,13 @@ def links() -> Iterator[int]:
             yield fd
         finally:
             os.close(fd)
+
+
+def skb(ifindex: int) -> bytearray:
+    """A __sk_buff for a test run: of a packet that came in by a device."""
+    context = bytearray(SKB_BYTES)
+    struct.pack_into("=I", context, SKB_IFINDEX, ifindex)
+    return context
 
 
 def test_run(

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +11,10 @@ from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.instance import Instance
 from cipu_xdp.loader.overlay_base import Answer, Verbs
 from cipu_xdp.loader.parse import Unfit, trying
-from cipu_xdp.loader.records import Eni, Model, Uplink, gateway_mac
+from cipu_xdp.loader.records import Address, Eni, Model, Uplink, gateway_mac
 
 if TYPE_CHECKING:
+    from cipu_xdp.loader.frames import Said
     from cipu_xdp.loader.seen import Seen
     from cipu_xdp.loader.trace_hooks import Hooked
     from cipu_xdp.loader.tracer import Frame
@@ -121,20 +121,18 @@ def _frames(
     return [Frame(_from_fabric(here.model, here.uplink(str(uplink)), vpc, said))]
 
 
-def _destination_mac(model: Model, sender: Eni, to: object) -> str:
+def _destination_mac(model: Model, sender: Eni, address: Address) -> str:
     """What ARP or ND would tell the sender: the neighbour's MAC, or its gateway's."""
-    address = ip_address(str(to))
     subnets = [one.cidr for one in model.subnets.values() if one.vpc == sender.vpc]
     near = any(address in cidr and any(ip in cidr for ip in sender.ips) for cidr in subnets)
     neighbour = model.enis.with_address(sender.vpc, address) if near else None
     return neighbour.mac if neighbour else gateway_mac(model.vpcs[sender.vpc].vni)
 
 
-def _from_fabric(model: Model, uplink: Uplink, vpc: str | None, said: object) -> bytes:
+def _from_fabric(model: Model, uplink: Uplink, vpc: str | None, said: "Said") -> bytes:
     """What a tenant elsewhere sends, as it comes to an uplink. Raises Unfit."""
     from cipu_xdp.loader import frames, rules
 
-    assert isinstance(said, frames.Said)
     if vpc is None:
         raise Unfit("it is not known whose tenant sends it", "Give --vpc.")
     rules.find_vpc(model, vpc)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from cipu_xdp.loader.records import Address, Rule, SecurityGroup
-from cipu_xdp.loader.rule_words import FAMILIES, PROTOCOLS
+from cipu_xdp.loader.rule_words import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,3 @@ def _is_protocol(rule: Rule, asked: Asked) -> bool:
         kind, code = rule.icmp
         return kind == asked.icmp[0] and code in (None, asked.icmp[1])
     return not rule.ports or any(low <= asked.port <= high for low, high in rule.ports)
-
-
-ICMP = frozenset(PROTOCOLS[name] for name in ("icmp", "icmpv6"))

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 LOOPBACK, ENTRIES, MTU = 1, 64, 9000
 VNI, NEAR, FAR = 7, IPv4Address("10.0.0.5"), IPv4Address("10.0.0.6")
 MACS = {NEAR: "02:00:00:00:00:05", FAR: "02:00:00:00:00:06"}
-# linux/bpf.h: where a __sk_buff has its ingress_ifindex and ifindex.
-SKB_BYTES, SKB_IFINDEX = 192, 36
 # linux/pkt_cls.h
 TC_REDIRECT, TC_DROP, TC_UNSPEC = 7, 2, 0xFFFFFFFF
 
@@ -151,6 +149,4 @@ def _turned(outer: bytes, uplink: Uplink) -> bytes:
 
 
 def _run(program: int, packet: bytes) -> kernel.TestRun:
-    context = bytearray(SKB_BYTES)
-    struct.pack_into("=II", context, SKB_IFINDEX, 0, LOOPBACK)
-    return kernel.test_run(program, packet, bytes(context))
+    return kernel.test_run(program, packet, bytes(kernel.skb(LOOPBACK)))

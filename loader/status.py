@@ -120,12 +120,7 @@ def _nic(attachment: Attachment, link: Link) -> Answer:
 
 def _programs(attachment: Attachment, ifindex: int) -> Iterator[Answer]:
     hooks = attachment.hooks
-    found = {
-        "xdp": (hooks.xdp_program(ifindex), "uplink_xdp"),
-        "tc ingress": (hooks.tc_program(ifindex, "ingress"), "uplink_ingress"),
-        "tc egress": (hooks.tc_program(ifindex, "egress"), "uplink_egress"),
-    }
-    for hook, (number, name) in found.items():
+    for hook, (name, number) in hooks.on_uplink(ifindex).items():
         if number:
             current = hooks.is_kept(number, name, ifindex)
             yield {"hook": hook, "current": current} | _program(number)

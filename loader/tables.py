@@ -51,8 +51,8 @@ def checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     return chosen | {name: chosen[other] * times for name, (other, times) in AS_BIG_AS.items()}
 
 
-def _gone(generation: Path) -> list[str]:
-    """Tables of this version's layout that somebody else has unpinned."""
+def unpinned(generation: Path) -> list[str]:
+    """Tables of this version's layout that are not pinned: somebody has removed them."""
     if generations.layout_of(generation) != layout():
         return []
     return [name for name in declarations() if not (generation / name).exists()]
@@ -76,7 +76,7 @@ class Tables:
             LayoutMismatch: they are of another version's layout.
         """
         found = generations.known(pins)
-        if found and _gone(found[-1]):
+        if found and unpinned(found[-1]):
             # What is left of them is of no use: rows would be where no program looks.
             for one in found:
                 generations.discard(one)
@@ -97,7 +97,7 @@ class Tables:
         """
         generation = generations.newest(pins)
         generations.check(generation)
-        if gone := _gone(generation):
+        if gone := unpinned(generation):
             why = f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} pinned no more"
             raise NotAttached("open the tables", why, "Bring all back: cipu-xdp restore.")
         return cls.of(generation)

@@ -16,8 +16,8 @@ from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.tables import Tables
 
 TC, XDP = "tc", "xdp"
-# linux/bpf.h: of a __sk_buff, ifindex, cb[2], gso_segs and gso_size.
-SKB_BYTES, SKB_IFINDEX, SKB_TOKEN, SKB_SEGMENTS, SKB_SEGMENT_BYTES = 192, 40, 56, 164, 176
+# linux/bpf.h: of a __sk_buff, cb[2], gso_segs and gso_size.
+SKB_TOKEN, SKB_SEGMENTS, SKB_SEGMENT_BYTES = 56, 164, 176
 XDP_FIELDS = struct.Struct("=6I")
 TOKEN = struct.Struct("=Q")
 # linux/if_ether.h, and what test runs take besides a page's headroom.
@@ -89,8 +89,7 @@ Run = Callable[[int, int, Frame, bytes], tuple[kernel.TestRun, bytes]]
 def _run_tc(
     program: int, ifindex: int, frame: Frame, secret: bytes
 ) -> tuple[kernel.TestRun, bytes]:
-    context = bytearray(SKB_BYTES)
-    struct.pack_into("=I", context, SKB_IFINDEX, ifindex)
+    context = kernel.skb(ifindex)
     context[SKB_TOKEN : SKB_TOKEN + len(secret)] = secret
     if frame.segment_bytes:
         struct.pack_into("=I", context, SKB_SEGMENTS, frame.segments)

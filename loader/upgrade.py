@@ -145,13 +145,11 @@ def _answer(attachment: Attachment, old: Tables, made: Made, *, dry_run: bool) -
 
 def _runs(hooks: Hooks, ifindex: int, hook: str) -> bool:
     """Are the programs that are kept for an uplink on its hooks?"""
-    there = {
-        f"uplink_{direction}": hooks.tc_program(ifindex, direction)
-        for direction in ("ingress", "egress")
-    }
-    if hook == "xdp":
-        there["uplink_xdp"] = hooks.xdp_program(ifindex)
-    return all(hooks.is_kept(number, name, ifindex) for name, number in there.items())
+    return all(
+        hooks.is_kept(number, name, ifindex)
+        for where, (name, number) in hooks.on_uplink(ifindex).items()
+        if where != "xdp" or hook == "xdp"
+    )
 
 
 def _differs(answer: Answer) -> bool:

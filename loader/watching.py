@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import NamedTuple
 
 from cipu_xdp.loader import abi, libbpf, maps
@@ -94,7 +93,7 @@ class Sight(NamedTuple):
 
 
 class Watcher:
-    """Somebody who watches packets; a context manager. Not for two threads.
+    """Somebody who watches packets; close it after use. Not for two threads.
 
     Args:
         lock: gives one that is held while `watchings` changes: by traces, too.
@@ -113,17 +112,6 @@ class Watcher:
             self._clear_counts()
             self._tables["watch_rings"].put(abi.u32(self._place), abi.u32(self._ring))
             self._renew()
-
-    def __enter__(self) -> "Watcher":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Watch no more."""

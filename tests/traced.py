@@ -64,6 +64,27 @@ def _order(rule: Mapping[str, Any]) -> tuple[int, bool]:
     return rule["priority"], rule["action"] == "allow"
 
 
+def _stop_limits(bench: Bench) -> None:
+    """No bucket fills any more: what it holds now is all it ever has, however long a look takes."""
+    limit, terms, bucket = (abi.record(name) for name in ("limit", "terms", "bucket"))
+    for key, row in bench.tables["limits"].rows().items():
+        said = limit.unpack(row)
+        sides = []
+        for side in _parts(said["sides"], terms.size):
+            full = terms.unpack(side)
+            stopped = [
+                bucket.pack(**bucket.unpack(one) | {"fill": 0})
+                for one in _parts(full["buckets"], bucket.size)
+            ]
+            sides.append(terms.pack(**full | {"buckets": b"".join(stopped)}))
+        bench.tables["limits"].put(key, limit.pack(**said | {"sides": b"".join(sides)}))
+
+
+def _parts(joined: int | bytes, size: int) -> list[bytes]:
+    assert isinstance(joined, bytes)
+    return [joined[n : n + size] for n in range(0, len(joined), size)]
+
+
 @contextlib.contextmanager
 def each_traced(
     bench: Bench, *, look_every: int = 1, explain_every: int = 1
@@ -78,7 +99,12 @@ def each_traced(
 
     def both(fd: int, packet: bytes, hook: str, context: bytes) -> Outcome:
         began, looking = time.monotonic(), seen["packets"] % look_every == 0
+        if bench.model.limits:
+            _stop_limits(bench)
         before = kept(bench) if looking else {}
+        if time.monotonic() - began > FRESH_S / 2:
+            _keep_fresh(bench)
+            before["next_hops"] = dict(bench.tables["next_hops"].items())
         (ifindex,) = struct.unpack_from("=I", context, 40)
         segments, _, _, size = struct.unpack_from("=4I", context, SEGMENTS)
         with bench.inside():
