@@ -9,13 +9,15 @@ mistyped argument never load the library.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
+from cipu_xdp.cli import waiting
 from cipu_xdp.loader.errors import KernelRefused
 
 if TYPE_CHECKING:
@@ -78,10 +80,12 @@ def settings() -> Settings:
     return click.get_current_context().find_root().ensure_object(Settings)
 
 
-def overlay() -> Overlay:
-    """The overlay the running command works on, a context manager."""
+@contextmanager
+def overlay() -> Iterator[Overlay]:
+    """The overlay the running command works on; who waits for it is shown how far it is."""
     chosen = settings()
-    return chosen.opener(chosen.instance)
+    with waiting.shown(quiet=chosen.json), chosen.opener(chosen.instance) as net:
+        yield net
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person or a script reads: tables, fields, sentences, JSON.
 
-The only file that knows rich, and it loads it only for a table on a terminal. What is shown
-is decided by the commands; here is how. Results go to stdout, everything else
-(notes, progress, errors) to stderr.
+It loads rich only for a table on a terminal; what moves there is screen.py's. What is
+shown is decided by the commands; here is how. Results go to stdout, everything else
+(notes, asides, errors) to stderr.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import click
 
 from cipu_xdp.cli.context import settings
+from cipu_xdp.loader import progress
 
 Row = Mapping[str, Any]
 Item = TypeVar("Item")
@@ -58,6 +59,12 @@ def text(value: object) -> str:
     return str(value)
 
 
+def _echo(words: str, *, nl: bool = True, err: bool = False) -> None:
+    # Where the line of who waits was, if there was one.
+    progress.tell("")
+    click.echo(words, nl=nl, err=err)
+
+
 def wants_json() -> bool:
     """Whether the running command was asked for JSON."""
     return settings().json
@@ -65,31 +72,31 @@ def wants_json() -> bool:
 
 def print_json(value: object) -> None:
     """Print ``value`` as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    _echo(json.dumps(value, indent=2, default=str))
 
 
 def say(sentence: str) -> None:
     """Print one line for a person on stdout; nothing under ``--json``."""
     if not wants_json():
-        click.echo(sentence)
+        _echo(sentence)
 
 
 def show_line(value: Row, sentence: str) -> None:
     """Print one object of many that come one by one: a line, also as JSON, and at once."""
-    click.echo(json.dumps(value) if wants_json() else sentence)
+    _echo(json.dumps(value) if wants_json() else sentence)
     sys.stdout.flush()
 
 
 def note(sentence: str) -> None:
     """Print one line of warning on stderr; nothing under ``--json``."""
     if not wants_json():
-        click.echo(f"note: {sentence}", err=True)
+        _echo(f"note: {sentence}", err=True)
 
 
-def progress(step: str) -> None:
-    """Tell a person who waits what is being done; silent for pipes and JSON."""
+def aside(sentence: str) -> None:
+    """Tell a person at a terminal what goes on meanwhile; silent for pipes and JSON."""
     if not wants_json() and sys.stderr.isatty():
-        click.echo(f"… {step}", err=True)
+        _echo(f"… {sentence}", err=True)
 
 
 def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, none: str) -> None:
@@ -99,7 +106,7 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, none: str) -> N
     elif rows:
         print_table(rows, columns)
     else:
-        click.echo(none)
+        _echo(none)
 
 
 def show_stream(rows: Stream, columns: Sequence[Column], *, none: str) -> None:
@@ -115,7 +122,7 @@ def show_stream(rows: Stream, columns: Sequence[Column], *, none: str) -> None:
         print_table(page, columns)
         shown = True
     if not shown:
-        click.echo(none)
+        _echo(none)
 
 
 def _pages(rows: Iterable[Item]) -> Iterator[list[Item]]:
@@ -127,9 +134,9 @@ def _pages(rows: Iterable[Item]) -> Iterator[list[Item]]:
 def _print_json_pages(pages: Iterable[Sequence[str]]) -> None:
     before, end = "[", "[]"
     for page in pages:
-        click.echo(before + ",\n ".join(page), nl=False)
+        _echo(before + ",\n ".join(page), nl=False)
         before, end = ",\n ", "]"
-    click.echo(end)
+    _echo(end)
 
 
 def show_object(value: Row, fields: Sequence[Column], *, done: str = "") -> None:
@@ -141,7 +148,7 @@ def show_object(value: Row, fields: Sequence[Column], *, done: str = "") -> None
         print_json(value)
         return
     if done:
-        click.echo(done)
+        _echo(done)
     print_fields(value, fields)
     for sentence in value.get("notes") or ():
         note(sentence)
@@ -152,7 +159,7 @@ def show_done(value: object, sentence: str) -> None:
     if wants_json():
         print_json(value)
     else:
-        click.echo(sentence)
+        _echo(sentence)
 
 
 def print_fields(value: Row, fields: Iterable[Column]) -> None:
@@ -160,13 +167,13 @@ def print_fields(value: Row, fields: Iterable[Column]) -> None:
     named = [(field.title, field.text(value)) for field in fields]
     width = max(len(title) for title, _ in named)
     for title, content in named:
-        click.echo(f"  {title:<{width}}  {content}")
+        _echo(f"  {title:<{width}}  {content}")
 
 
 def print_table(rows: Iterable[Row], columns: Sequence[Column], title: str = "") -> None:
     """Print a table below its title: fitted to a terminal, or a line for each row in a pipe."""
     if title:
-        click.echo(f"\n{title}")
+        _echo(f"\n{title}")
     titles = [column.title.upper() for column in columns]
     cells = [[column.text(row) for column in columns] for row in rows]
     if sys.stdout.isatty():
@@ -181,6 +188,7 @@ def _print_fitted(
     from rich.console import Console
     from rich.table import Table
 
+    progress.tell("")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title, column in zip(titles, columns, strict=True):
         side: Literal["right", "left"] = "right" if column.numeric else "left"
@@ -199,9 +207,9 @@ def _print_lines(lines: Sequence[Sequence[str]], columns: Sequence[Column]) -> N
             cell.rjust(width) if column.numeric else cell.ljust(width)
             for cell, width, column in zip(line, widths, columns, strict=True)
         ]
-        click.echo("  ".join(padded).rstrip())
+        _echo("  ".join(padded).rstrip())
 
 
 def print_error(error: Mapping[str, object], sentence: str, *, as_json: bool) -> None:
     """Print an error on stderr: one sentence, or an object with stable keys."""
-    click.echo(json.dumps(error) if as_json else f"cipu-xdp: {sentence}", err=True)
+    _echo(json.dumps(error) if as_json else f"cipu-xdp: {sentence}", err=True)

@@ -44,7 +44,7 @@ def follow(count: int | None, seconds: float | None, write: str | None, **filter
         if value is not None and value <= 0:
             raise click.UsageError(f"{name} is more than 0.")
     with overlay() as net, net.watching(**filters) as seen:
-        output.progress("watching; Ctrl-C ends it")
+        output.aside("watching; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):
             _show_all(_some(seen, count, seconds), write)
         _say_counts(seen)

@@ -6,10 +6,10 @@ that policy never opens: tables before hooks, TC before the XDP that hands over
 to it, and the reverse on the way out. What is desired is the model's matter.
 """
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 
-from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_rows, rows
+from cipu_xdp.loader import abi, choice, generations, layouts, links, policy_rows, progress, rows
 from cipu_xdp.loader.devices import Devices
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.foreign import REPLACE_HINT
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
 FREE_HINT = "Remove it from the device first."
-Progress = Callable[[str], None]
 
 
 class Attachment:
@@ -207,9 +206,7 @@ class Attachment:
 
     # Uplinks
 
-    def put_uplink(
-        self, model: Model, uplink: Uplink, *, replace: bool, undo: Undo, progress: Progress
-    ) -> list[str]:
+    def put_uplink(self, model: Model, uplink: Uplink, *, replace: bool, undo: Undo) -> list[str]:
         """Compile, load and hook one uplink and all tenants; returns notes for people."""
         # Late: only an attach compiles, and every change pays for imports.
         from cipu_xdp.loader import program
@@ -220,12 +217,11 @@ class Attachment:
         way.check(replace=replace)
         wanted = choice.choices(uplink, link)
         xdp = any(one.hooked.hook == "xdp" for one in wanted)
-        progress("compiling the programs")
         others = [one for name, one in self.record.uplinks.items() if name != uplink.iface]
         tenant_xdp = xdp or any(one.hook == "xdp" for one in others)
         tenant = program.load_tenant(self.tables, xdp=tenant_xdp)
         ours = program.load_uplink(self.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
-        progress("attaching")
+        progress.tell(tried)
         # Not before all is loaded: what is taken away may be what guards the host.
         way.clear_egress(undo, replace=replace)
         way.clear(undo)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from cipu_xdp.loader import abi, generations, layouts, maps
+from cipu_xdp.loader import abi, generations, layouts, maps, progress
 from cipu_xdp.loader.adder import Adder
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.layouts import Convert, Layout
@@ -73,6 +73,7 @@ class Carrier:
         apart = self.apart()
         for name in (*KEPT, *COUNTERS):
             if name in apart:
+                progress.tell(f"reading the table {name}")
                 self._first[name] = self._read(name)
                 self._write(name, self._first[name])
 
@@ -114,7 +115,8 @@ class Carrier:
 
     def _write(self, name: str, rows: Rows) -> None:
         ways, table = self._ways(name), self.new[name]
-        moved = ((self._moved(name, ways.key(key)), ways.value(row)) for key, row in rows.items())
+        told = progress.counted(rows.items(), f"carrying over the table {name}")
+        moved = ((self._moved(name, ways.key(key)), ways.value(row)) for key, row in told)
         if table.declaration.is_array:
             fitting = ((k, row) for k, row in moved if k and _index(k) < table.capacity)
             table.put_all(fitting)

@@ -8,7 +8,7 @@ and overlay_files for whole files.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -31,7 +31,8 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has
-    changed nothing. Answers are JSON-able.
+    changed nothing. Answers are JSON-able. progress.told_to says who is told how far
+    long ones have come.
 
     Args:
         instance: its name; None for $CIPU_XDP_INSTANCE, the instance attached in
@@ -65,7 +66,6 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
         xdp_mode: str = "auto",
         replace: bool = False,
         table_sizes: Mapping[str, int] | None = None,
-        progress: Callable[[str], None] = lambda _: None,
     ) -> Answer:
         """Attach an uplink; one that is attached already is replaced in place.
 
@@ -75,13 +75,10 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
             hook: "auto", "xdp" or "tc"; xdp_mode: "auto", "native" or "generic".
             replace: remove a foreign program that is in the way.
             table_sizes: capacities by table name, for a first attach.
-            progress: called with a few words now and then.
         """
         from cipu_xdp.loader import uplinks
 
-        wish = uplinks.Wish(
-            iface, vtep, vxlan_port, hook, xdp_mode, replace, table_sizes or {}, progress
-        )
+        wish = uplinks.Wish(iface, vtep, vxlan_port, hook, xdp_mode, replace, table_sizes or {})
         notes = uplinks.attach_uplink(self._instance, wish)
         (status,) = (one for one in self.status()["uplinks"] if one["iface"] == iface)
         return {**status, "notes": notes}
@@ -99,11 +96,11 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
 
         return uplinks.detach_all(self._instance)
 
-    def restore(self, *, progress: Callable[[str], None] = lambda _: None) -> Answer:
+    def restore(self) -> Answer:
         """Bring back from the store every uplink that is not in place (restore.restore)."""
         from cipu_xdp.loader import restore
 
-        return restore.restore(self._instance, progress)
+        return restore.restore(self._instance)
 
     def upgrade(
         self,
@@ -111,15 +108,13 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
         dry_run: bool = False,
         force: bool = False,
         table_sizes: Mapping[str, int] | None = None,
-        progress: Callable[[str], None] = lambda _: None,
     ) -> Answer:
         """Replace programs, and tables that are others, by this version's (upgrade.upgrade)."""
         from cipu_xdp.loader import upgrade
 
         return upgrade.upgrade(
-            self._instance, dry_run=dry_run, force=force, table_sizes=table_sizes or {},
-            progress=progress,
-        )  # fmt: skip
+            self._instance, dry_run=dry_run, force=force, table_sizes=table_sizes or {}
+        )
 
     # What tenants have
 

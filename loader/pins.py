@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from cipu_xdp.loader import netns
+from cipu_xdp.loader import netns, progress
 from cipu_xdp.loader.directories import make_private, write_whole
 from cipu_xdp.loader.errors import BadInput, KernelRefused, file_refused
 
@@ -173,7 +173,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise file_refused(f"lock {path}", path.parent, error) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.tell("waiting for another command to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         os.close(file)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
-from cipu_xdp.loader import abi, code_cache, compiler, kernel, maps, source
+from cipu_xdp.loader import abi, code_cache, compiler, kernel, maps, progress, source
 from cipu_xdp.loader.compiler import Code
 from cipu_xdp.loader.tables import Tables
 
@@ -48,9 +48,12 @@ class Programs:
             code = self._code.linked(name, known)
             self.fds[name] = kernel.load_program(name, self._kinds[name], code)
 
+        told = f"verifying the programs of {self.side}s"
+        progress.tell(told, 0, len(self._kinds))
         # The verifier takes a core's time for each, and takes any number at once.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(load, self._kinds))
+            for done, _ in enumerate(pool.map(load, self._kinds), 1):
+                progress.tell(told, done, len(self._kinds))
         for array, kind in arrays.items():
             _fill(self.fds, array, self.side, "_xdp" if kind == XDP else "")
 
@@ -115,11 +118,14 @@ def _load(
     text = source.joined(name, tables.c_text())
     # Where the tables are pinned makes no difference to the bytecode.
     depends_on = [text.replace(str(tables.directory), ""), *flags, *kinds, compiler.version()]
-    code = code_cache.code(
-        "\n".join(depends_on),
-        lambda: compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays)),
-    )
-    return Programs(name.removesuffix(".c"), kinds, code, tables)
+    side = name.removesuffix(".c")
+
+    def make() -> Code:
+        progress.tell(f"compiling the programs of {side}s")
+        return compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays))
+
+    code = code_cache.code("\n".join(depends_on), make)
+    return Programs(side, kinds, code, tables)
 
 
 def _arrays(kinds: Mapping[str, str]) -> dict[str, str]:

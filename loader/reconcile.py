@@ -16,7 +16,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cipu_xdp.loader import groups, limits, parse, placement, rules
+from cipu_xdp.loader import groups, limits, parse, placement, progress, rules
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.prefixes import Prefixes
@@ -106,7 +106,7 @@ class Wanted:
                 )  # fmt: skip
             self.groups[group.name] = vpc.name, group
         self.limits |= {("vpc", vpc.name, limit.direction): limit for limit in vpc.limits}
-        for eni in vpc.enis:
+        for eni in progress.counted(vpc.enis, "comparing the ENIs"):
             self.enis[eni.name] = self._eni(vpc, eni)
             for limit in eni.limits:
                 self.limits["eni", eni.name, limit.direction] = limit
@@ -214,7 +214,7 @@ class _Draft:
 
     def _put_enis(self, wanted: Wanted) -> None:
         prefixes, reached = Prefixes(self.seen), set[Address]()
-        for name, eni in wanted.enis.items():
+        for name, eni in progress.counted(wanted.enis.items(), "checking the ENIs"):
             if name in self.enis:
                 continue
             try:

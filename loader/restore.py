@@ -5,7 +5,6 @@ Each uplink is attached as it was asked for once; what is in place stays as it
 is. One that cannot be is no reason not to bring back the others.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from cipu_xdp.loader.records import Uplink
 Answer = dict[str, Any]
 
 
-def restore(instance: Instance, progress: Callable[[str], None]) -> Answer:
+def restore(instance: Instance) -> Answer:
     """Bring back every uplink of the store, with all rows and the hooks of ENIs.
 
     Returns:
@@ -33,7 +32,7 @@ def restore(instance: Instance, progress: Callable[[str], None]) -> Answer:
             answers.append({"iface": iface, "state": "in place", "error": None})
             continue
         with suppress(uplinks.Detached):  # by a command beside this one
-            answers.append({"iface": iface} | _restored(instance, uplink, progress))
+            answers.append({"iface": iface} | _restored(instance, uplink))
     if in_place:
         _bring_in_line(instance)
     return {"instance": instance.place.instance, "uplinks": answers}
@@ -57,9 +56,9 @@ def _in_place(instance: Instance) -> set[str]:
     return {uplink["iface"] for uplink in found["uplinks"] if uplink["ok"]}
 
 
-def _restored(instance: Instance, uplink: Uplink, progress: Callable[[str], None]) -> Answer:
+def _restored(instance: Instance, uplink: Uplink) -> Answer:
     try:
-        uplinks.attach_uplink(instance, uplinks.wish_of(uplink, progress), again=uplink)
+        uplinks.attach_uplink(instance, uplinks.wish_of(uplink), again=uplink)
     except uplinks.Detached:
         raise
     except CipuError as error:

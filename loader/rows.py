@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 
-from cipu_xdp.loader import abi, limit_rows, policy_rows
+from cipu_xdp.loader import abi, limit_rows, policy_rows, progress
 from cipu_xdp.loader.records import (
     Address,
     Eni,
@@ -70,7 +70,9 @@ def rows_of_enis(
     if names is not None:
         enis = [eni for eni in map(model.enis.get, names) if eni is not None]
     return {
-        "addresses": _addresses(_View(model, links), enis),
+        "addresses": _addresses(
+            _View(model, links), progress.counted(enis, "making the rows of ENIs")
+        ),
         "members": policy_rows.members(model, model.enis.in_groups() if names is None else enis),
     }
 

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from cipu_xdp.loader import abi, maps
+from cipu_xdp.loader import abi, maps, progress
 from cipu_xdp.loader.errors import LayoutMismatch, NotAttached
 from cipu_xdp.loader.pins import Place
 from cipu_xdp.loader.records import Model
@@ -68,7 +68,10 @@ def _remove(tables: Tables, tests: Sequence[Test]) -> int:
 
 def _batches(tables: Tables, tests: Sequence[Test]) -> Iterator[Iterator[Row]]:
     table, key, value = tables["sessions"], abi.record("session_key"), abi.record("session")
+    read, total = 0, totals(tables)["in_use"]
     for keys, values in maps.batches(table.fd, key.size, value.size):
+        progress.tell("reading the table sessions", read, max(read, total))
+        read += len(keys) // key.size
         rows: Iterator[Row] = zip(
             key.codec.iter_unpack(keys), value.codec.iter_unpack(values), strict=True
         )

@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 
+from cipu_xdp.loader import progress
 from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import (
@@ -294,8 +295,10 @@ class SqliteStore:
             self._db.execute(f"DROP INDEX {name}")
         if many:
             rows.sort(key=itemgetter(slice(relation.keys)))
-        self._db.executemany(relation.insert, rows)
+        told = f"writing the store: {relation.name}"
+        self._db.executemany(relation.insert, progress.counted(rows, told))
         for _, sql in indexes:
+            progress.tell(f"writing the store: indexes of {relation.name}")
             self._db.execute(sql)
 
     @contextlib.contextmanager

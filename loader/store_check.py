@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
+from cipu_xdp.loader import progress
 from cipu_xdp.loader.enis import Enis
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.records import Model
@@ -52,6 +53,7 @@ def examined(path: Path, *, thorough: bool = False) -> Model | None:
             failed.callback(file.close)
             file.execute("BEGIN")
             whole = thorough or not is_big(path)
+            progress.tell("reading the store, page by page")
             said = [line for (line,) in file.execute("PRAGMA quick_check")] if whole else ["ok"]
             if said != ["ok"]:
                 raise BadInput(tried, f"it is damaged ({said[0]})", "Put a copy back.")

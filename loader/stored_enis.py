@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from cipu_xdp.loader import schema_enis
+from cipu_xdp.loader import progress, schema_enis
 from cipu_xdp.loader.records import Address, Eni, Network
 from cipu_xdp.loader.schema_enis import ADDRESSES, ENIS, GROUP_SUMS, GROUPS, VPC_SUMS, WORD
 
@@ -46,7 +46,8 @@ class StoredEnis:
     def expect(self, number: int) -> None:
         """Read all now, if so many will be asked for by name that it is quicker."""
         if not self._all_known and ASKED_COSTS * number > len(self):
-            self._known = {eni.name: eni for eni in self}
+            told = progress.counted_of(self, len(self), "reading the ENIs of the store")
+            self._known = {eni.name: eni for eni in told}
             self._all_known = True
 
     def get(self, name: str) -> Eni | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
-from cipu_xdp.loader import abi, generations, kernel, layouts, limit_table, maps
+from cipu_xdp.loader import abi, generations, kernel, layouts, limit_table, maps, progress
 from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
 from cipu_xdp.loader.table import Table, declarations, layout
 
@@ -34,6 +34,7 @@ AS_BIG_AS = {
 }  # fmt: skip
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
+FILLING = "filling the table {}"
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
 NO_KEYS: Mapping[str, Set[bytes]] = MappingProxyType({})
 
@@ -207,7 +208,8 @@ class Tables:
     def _add_sets(self, wanted: Mapping[bytes, bytes], have: Mapping[bytes, bytes]) -> None:
         """Sets never change; those that are there are not even looked at, let alone compiled."""
         added = wanted.keys() - have.keys()
-        self["rule_sets"].put_all((key, wanted[key]) for key in added)
+        told = progress.counted(added, FILLING.format("rule_sets"))
+        self["rule_sets"].put_all((key, wanted[key]) for key in told)
 
     def _put(self, name: str, rows: Mapping[bytes, bytes]) -> None:
         if name == "paths":
@@ -217,7 +219,7 @@ class Tables:
             limit_table.replace(self[name], self["spents"], rows)
             return
         if name != "devices":
-            self[name].put_all(rows.items())
+            self[name].put_all(progress.counted(rows.items(), FILLING.format(name)))
             return
         for key, value in rows.items():
             try:
@@ -253,6 +255,7 @@ class Tables:
 
     def rows(self, name: str, keys: Set[bytes] | None = None) -> dict[bytes, bytes]:
         """The rows of a table, or those of these keys, as far as they follow from a model."""
+        progress.tell(f"reading the table {name}")
         found = self[name].rows() if keys is None else self[name].some(keys)
         return limit_table.current(found) if name == "limits" else found
 

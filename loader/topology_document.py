@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cipu_xdp.loader import limit_words, rule_words
+from cipu_xdp.loader import limit_words, progress, rule_words
 from cipu_xdp.loader.limits import limits_of
 from cipu_xdp.loader.records import Eni, Model, Route, SecurityGroup, Vpc
 
@@ -27,7 +27,7 @@ def document(model: Model) -> dict[str, Any]:
         vpcs[subnet.vpc]["subnets"].append(told)
     for group in model.groups.values():
         vpcs[group.vpc]["security_groups"][group.name] = _told_group(group)
-    for eni in model.enis.values():
+    for eni in progress.counted(model.enis.values(), "reading the ENIs of the store"):
         vpcs[eni.vpc]["enis"][eni.name] = _told_eni(model, eni, here)
     for route in model.routes.values():
         vpcs[route.vpc]["routes"].append(_told_route(route))

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from cipu_xdp.loader import parse
+from cipu_xdp.loader import parse, progress
 from cipu_xdp.loader import topology_records as topology
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.parse import Unfit
@@ -126,7 +126,8 @@ def read_enis(value: object, validate: ValidatorFunctionWrapHandler) -> dict[str
     """ENIs by name: records of those that say no more than a million of them would, else parts."""
     if not isinstance(value, dict):
         return dict(validate(value))
-    plain = {name: plain_eni(name, said) for name, said in value.items()}
+    told = progress.counted(value.items(), "reading the ENIs of the file")
+    plain = {name: plain_eni(name, said) for name, said in told}
     others = {name: value[name] for name, eni in plain.items() if eni is None}
     return plain | dict(validate(others)) if others else plain
 

@@ -9,6 +9,7 @@ document is laid out. What the keys mean is left to ``topology_schema``.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import textwrap
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from cipu_xdp.loader import progress
 from cipu_xdp.loader.errors import BadInput
 
 try:
@@ -37,6 +39,18 @@ ODD = re.compile(r"[^ -~]")
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+class _Text(io.StringIO):
+    """Text that tells how much of it has been read, in thousands of characters."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.thousands = len(text) // 1000
+
+    def read(self, size: int | None = -1) -> str:
+        progress.tell("reading the text, in thousands", self.tell() // 1000, self.thousands)
+        return super().read(size)
+
+
 class _Loader(_SafeLoader):
     """YAML 1.2's core schema over PyYAML, which knows 1.1 only.
 
@@ -51,9 +65,10 @@ class _Loader(_SafeLoader):
         if tag in (None, f"{TAG}str", f"{TAG}seq", f"{TAG}map")
     }  # fmt: skip
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: _Text) -> None:
         super().__init__(stream)
-        self._depth = 0
+        self._depth = self._mappings = 0
+        self._thousands = stream.thousands
 
     def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:
         """Called for each node before it is composed."""
@@ -74,6 +89,10 @@ class _Loader(_SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {twice!r} is given twice", node.start_mark
             )
+        self._mappings += 1
+        if self._mappings % progress.EVERY == 0:
+            at = node.start_mark.index // 1000
+            progress.tell("making sense of the text, in thousands", at, self._thousands)
         return super().construct_mapping(node, deep)
 
 
@@ -141,13 +160,19 @@ def _from_yaml(text: str, tried: str) -> Any:
     if text.lstrip()[:1] == "{":
         with contextlib.suppress(json.JSONDecodeError, RecursionError):
             return _from_json(text, tried)
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+    return yaml.load(_Text(text), Loader=_Loader)  # noqa: S506 - derived from the safe loader
 
 
 def _from_json(text: str, tried: str) -> Any:
     twice: list[tuple[dict[str, Any], str]] = []
+    # Nearly: text may have braces of its own.
+    read, total = 0, text.count("{")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        if read % progress.EVERY == 0:
+            progress.tell("reading the text: mappings", read, total)
         found = dict(pairs)
         if len(found) != len(pairs):
             keys = [key for key, _ in pairs]
@@ -195,7 +220,7 @@ def _vpc_lines(vpc: Mapping[str, Any]) -> Iterator[str]:
     for key, part in vpc.items():
         if key == "enis":
             yield "    enis:\n"
-            for name, eni in part.items():
+            for name, eni in progress.counted(part.items(), "writing down the ENIs"):
                 yield f"      {_key(name)}: {_flow(eni)}\n"
         else:
             yield textwrap.indent(_block({key: part}), "    ")

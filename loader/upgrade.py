@@ -6,12 +6,20 @@ are the same in both are shared; what the others hold is carried over (carry.py)
 How hooks come to the new programs is succession.py's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from cipu_xdp.loader import __version__, generations, layouts, program, selftest, succession
+from cipu_xdp.loader import (
+    __version__,
+    generations,
+    layouts,
+    program,
+    progress,
+    selftest,
+    succession,
+)
 from cipu_xdp.loader import model as models
 from cipu_xdp.loader.attach import Attachment
 from cipu_xdp.loader.carry import Carrier
@@ -25,7 +33,6 @@ from cipu_xdp.loader.undo import Undo
 
 GONE = "gone"
 Answer = dict[str, Any]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,6 @@ def upgrade(
     dry_run: bool,
     force: bool,
     table_sizes: Mapping[str, int],
-    progress: Progress,
 ) -> Answer:
     """Replace the programs of every attached uplink, and of the ENIs.
 
@@ -79,12 +85,11 @@ def upgrade(
                 draft = Attachment(instance.place, record, devices, new)
                 draft.check_room(after)
                 Carrier(old, new).check_room()
-                made = _made(draft, after, progress)
+                made = _made(draft, after)
                 answer = _answer(draft, old, made, dry_run=dry_run)
                 if dry_run or not (force or _differs(answer)):
                     generations.discard(new.directory)
                     return answer
-                progress("replacing")
                 attachment = _replace(draft, old, made, after, undo)
                 attachment.restore_tenants(after, intents - set(after.uplinks))
                 store.commit(before, after, settle=intents - set(after.uplinks))
@@ -102,17 +107,17 @@ def _with_sizes(model: Model, sizes: Mapping[str, int]) -> Model:
     return models.set_table_sizes(model, {**model.table_sizes, **sizes})
 
 
-def _made(attachment: Attachment, model: Model, progress: Progress) -> Made:
+def _made(attachment: Attachment, model: Model) -> Made:
     """Compile, load and test the programs of every uplink."""
     hooked = attachment.record.uplinks
     any_xdp = any(one.hook == "xdp" for one in hooked.values())
-    progress("compiling and testing the programs")
     tenant = program.load_tenant(attachment.tables, xdp=any_xdp)
     made = {}
     for name in _uplinks(attachment, model):
         uplink = model.uplinks[name]
         xdp = hooked[name].hook == "xdp"
         made[name] = program.load_uplink(attachment.tables, uplink.vtep, uplink.vxlan_port, xdp=xdp)
+        progress.tell(f"testing the programs of {name}")
         selftest.check(tenant, made[name], uplink)
     return Made(tenant, made)
 

@@ -6,7 +6,7 @@ to there, with the store.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cipu_xdp.loader import attach, links, needs, netns, pins
@@ -35,14 +35,13 @@ class Wish:
     xdp_mode: str
     replace: bool
     table_sizes: Mapping[str, int] = field(default_factory=dict)
-    progress: Callable[[str], None] = lambda _: None
 
 
-def wish_of(uplink: Uplink, progress: Callable[[str], None]) -> Wish:
+def wish_of(uplink: Uplink) -> Wish:
     """What was asked for when an uplink was attached."""
     return Wish(
         uplink.iface, str(uplink.vtep), uplink.vxlan_port, uplink.hook, uplink.xdp_mode,
-        replace=False, progress=progress,
+        replace=False,
     )  # fmt: skip
 
 
@@ -95,9 +94,8 @@ def _put(
     with Undo() as undo:
         undo.step(attachment.write, before)
         notes = attachment.put_uplink(
-            after, after.uplinks[wish.iface], replace=wish.replace, undo=undo,
-            progress=wish.progress,
-        )  # fmt: skip
+            after, after.uplinks[wish.iface], replace=wish.replace, undo=undo
+        )
         attachment.restore_tenants(after, intents - set(after.uplinks))
         store.commit(before, after, settle=intents)
     attachment.forget(before.uplinks.keys() - after.uplinks.keys())

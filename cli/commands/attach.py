@@ -63,6 +63,5 @@ def attach(
             xdp_mode=xdp_mode,
             replace=replace,
             table_sizes=dict(table_sizes) or None,
-            progress=output.progress,
         )
     output.show_object(uplink, uplink_fields(uplink), done=f"attached {iface}")

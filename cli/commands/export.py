@@ -31,8 +31,8 @@ def export(file: str) -> None:
     JSON with --json.
     """
     with overlay() as net:
-        document = net.export()
-    files.write(file, _text(document))
+        text = _text(net.export())
+    files.write(file, text)
 
 
 def _text(document: dict[str, object]) -> str:

@@ -214,12 +214,12 @@ def _end_in_order() -> None:
 
 
 def _tell(step: Step) -> None:
-    output.progress(f"{step.what} {step.part}")
+    output.aside(f"{step.what} {step.part}")
 
 
 def _mark(check: Check) -> None:
     outcome = "ok" if check.ok else "FAILED"
-    output.progress(f"{check.what} from {check.source}: {check.result} ({outcome})")
+    output.aside(f"{check.what} from {check.source}: {check.result} ({outcome})")
 
 
 def _show(told: dict[str, Any], came: str) -> None:

@@ -29,7 +29,7 @@ def restore(ctx: click.Context) -> None:
     is that of its error. What was detached is not brought back.
     """
     with overlay() as net:
-        found = net.restore(progress=output.progress)
+        found = net.restore()
     if output.wants_json():
         output.print_json(found)
     else:

@@ -42,7 +42,6 @@ def upgrade(dry_run: bool, force: bool, table_sizes: tuple[tuple[str, int], ...]
             dry_run=dry_run,
             force=force,
             table_sizes=dict(table_sizes),
-            progress=output.progress,
         )
     if output.wants_json():
         output.print_json(answer)

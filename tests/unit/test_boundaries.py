@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # Library -> beginnings of the paths that may import it.
 MAY_IMPORT = {
     "click": ["cli/"],
-    "rich": ["cli/output.py"],
+    "rich": ["cli/output.py", "cli/screen.py"],
     "bcc": ["loader/compiler.py"],
     "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
     "pydantic": ["loader/topology"],
