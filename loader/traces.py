@@ -13,7 +13,7 @@ from socket import ntohs
 from struct import unpack
 from typing import Any, NamedTuple
 
-from cipu_xdp.loader import abi, frames, rule_words, sessions, show_limits, timeouts
+from cipu_xdp.loader import abi, frames, remedies, rule_words, sessions, show_limits, timeouts
 from cipu_xdp.loader.records import Address, Eni, Limit, Model, Rule, mac_text
 from cipu_xdp.loader.rule_match import Asked, matching
 from cipu_xdp.loader.tables import Tables
@@ -21,7 +21,8 @@ from cipu_xdp.loader.tracer import Frame, Traced
 
 Answer = dict[str, Any]
 PASSED, STOPPED, DONE = "passed", "stopped", "done"
-# Where a packet of that verdict came to its end; of all others it is where it was carried out.
+# Where a packet of that verdict came to its end.
+CARRIED = "carry"
 ENDS = {
     "device": "UNKNOWN_DEVICE",
     "frame": "RUNT BAD_HEADER VLAN_TAGGED NOT_IP MULTICAST TOO_MANY_HEADERS",
@@ -29,19 +30,25 @@ ENDS = {
     " UNKNOWN_VTEP",
     "source": "SPOOFED MISPLACED",
     "route": "ANSWERED_ARP ANSWERED_ND ANSWERED_PING ANSWERED_EXPIRED ARP_UNANSWERED"
-    " ND_UNANSWERED GATEWAY_CLOSED NO_ROUTE NO_SUCH_ADDRESS BLACKHOLE NOT_PEERED NOT_LOCAL EXPIRED",
+    " ND_UNANSWERED GATEWAY_CLOSED NO_ROUTE NO_SUCH_ADDRESS BLACKHOLE NOT_PEERED NOT_LOCAL EXPIRED"
+    " CONGESTION_UNSEEN",
     "groups": "EGRESS_DENIED INGRESS_DENIED NO_SESSION UNKNOWN_FRAGMENT SESSIONS_FULL",
     "way": "HOST_UNREACHABLE DEVICE_GONE ANSWERED_TOO_BIG TOO_BIG",
     "limits": "EGRESS_OVER_RATE EGRESS_OVER_PPS INGRESS_OVER_RATE INGRESS_OVER_PPS",
+    CARRIED: "DELIVERED SENT SENT_BY_KERNEL HANDED_OVER GSO_REFUSED KERNEL_REFUSED",
 }
 END_OF = {verdict: stage for stage, found in ENDS.items() for verdict in found.split()}
-CARRIED = "carry"
 STAGES = {
     "tenant": ("device", "frame", "source", "route", "groups", "way", "limits", CARRIED),
     "uplink": ("tunnel", "frame", "source", "route", "groups", "way", "limits", CARRIED),
 }
 PLACES = ("egress", "egress", "ingress", "ingress")
 KINDS = {"rate": "bytes", "ceil": "bytes", "packets": "packets"}
+
+
+def stage_of(verdict: str) -> str:
+    """The stage at which packets of a verdict come to their end."""
+    return END_OF[verdict]
 
 
 class Hop(NamedTuple):
@@ -74,6 +81,7 @@ class Explainer:
             "stages": list(told.stages()),
             "verdict": verdict.name.lower(),
             "meaning": verdict.meaning,
+            "remedy": remedies.remedy(verdict),
             "action": traced.action,
             "frame": traced.frame.hex() if traced.action == "redirect" else None,
         }
@@ -88,7 +96,7 @@ class _Told:
     ) -> None:  # fmt: skip
         self._model, self._tables, self._vpcs, self._hop = model, tables, vpcs, hop
         self._frame, self._traced, self._account = frame, traced, traced.account
-        self._end = END_OF.get(traced.verdict, CARRIED)
+        self._end = stage_of(traced.verdict)
 
     def stages(self) -> Iterator[Answer]:
         """The stages that the packet came to, each with what was found there."""

@@ -9,7 +9,7 @@ import contextlib
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bench_tables import coarse_ns
@@ -42,11 +42,15 @@ def _keep_fresh(bench: Bench) -> None:
             bench.tables["next_hops"].put(key, record.pack(**hop | {"stamp_ns": coarse_ns()}))
 
 
-def _explained(bench: Bench, traced: Traced, frame: Frame, ifindex: int) -> Iterator[str]:
-    """What is read from the model agrees with what the programs decided; gives what was met."""
+def _explained(bench: Bench, traced: Traced, frame: Frame, ifindex: int) -> dict[str, Any]:
+    """What is said of a traced packet."""
     dev = next(name for name, (index, _) in DEVICES.items() if index == ifindex)
     side = "uplink" if dev in UPLINKS.values() else "tenant"
-    answer = Explainer(bench.model, bench.tables).answer(Hop("b", side, dev, dev), frame, traced)
+    return Explainer(bench.model, bench.tables).answer(Hop("b", side, dev, dev), frame, traced)
+
+
+def _met(answer: dict[str, Any], traced: Traced) -> Iterator[str]:
+    """What is read from the model agrees with what the programs decided; gives what was met."""
     assert answer["verdict"] == traced.verdict.lower()
     assert answer["stages"], answer
     for stage in answer["stages"]:
@@ -87,13 +91,18 @@ def _parts(joined: int | bytes, size: int) -> list[bytes]:
 
 @contextlib.contextmanager
 def each_traced(
-    bench: Bench, *, look_every: int = 1, explain_every: int = 1
+    bench: Bench,
+    *,
+    look_every: int = 1,
+    explain_every: int = 1,
+    told: Callable[[dict[str, Any], Traced], object] = lambda _, __: None,
 ) -> Iterator[Counter[str]]:
     """Trace each packet first; gives how often which verdict was.
 
     Args:
         look_every: the tables are compared at every so many packets, and
         explain_every: so many are put into words; each takes as long as all the rest.
+        told: called with these words, and what they were made of.
     """
     tracer, run, seen = Tracer(bench.tables), bench._run, Counter[str]()
 
@@ -112,13 +121,15 @@ def each_traced(
         if looking:
             assert kept(bench) == before
         if traced and seen["packets"] % explain_every == 0:
-            seen.update(_explained(bench, traced, Frame(packet), ifindex))
+            answer = _explained(bench, traced, Frame(packet), ifindex)
+            seen.update(_met(answer, traced))
+            told(answer, traced)
         if time.monotonic() - began > FRESH_S / 2:
             _keep_fresh(bench)
         done = run(fd, packet, hook, context)
-        told = (traced.verdict, traced.action, traced.frame) if traced else (None, "pass", packet)
+        would = (traced.verdict, traced.action, traced.frame) if traced else (None, "pass", packet)
         really = (done.verdict, done.action, done.packet)
-        assert told == really, f"told {told}, really {really}"
+        assert would == really, f"told {would}, really {really}"
         seen.update(["packets", done.verdict or "LEFT_TO_TC"])
         return done
 

@@ -74,6 +74,8 @@ def _show(found: Row) -> None:
         place = f"{hop['at']} {hop['name']} of {hop['instance']}, {hop['hook'].upper()}"
         output.print_table(hop["stages"], COLUMNS, place)
         output.say(f"{hop['verdict']}: {hop['meaning']}")
+        if hop["remedy"]:
+            output.say(hop["remedy"])
 
 
 def _summary(number: int, found: Row) -> Row:
