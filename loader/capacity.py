@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cipu_xdp.loader import rows, sessions
 from cipu_xdp.loader.records import Model
-from cipu_xdp.loader.tables import FILLED, WRITTEN, Tables
+from cipu_xdp.loader.tables import SIZED, WRITTEN, Tables
 
 # In percent. What has as many rows as there can be is no matter of room.
 NEARLY_FULL = 90
@@ -53,9 +53,10 @@ def uses(tables: Tables, model: Model) -> Iterator[Use]:
     known = big(model) | {
         "rule_counters": sum(len(group.rules) for group in model.groups.values()),
         "sessions": totals["in_use"],
+        "eni_counters": len(model.enis.local()),
         "owners": sum(1 for _ in tables["owners"].walk()),
     }
-    for name in (*WRITTEN, *FILLED):
+    for name in SIZED:
         table = tables[name]
         entries = known.get(name)
         if entries is None and name in WRITTEN:

@@ -139,7 +139,9 @@ def _program(number: int) -> Answer:
 def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
     """What no model says of a table is neither in line nor out of it."""
     unread = capacity.big(model)
-    wanted = rows.rows(model, attachment.links, () if unread else None)
+    wanted = rows.rows(
+        model, attachment.links, () if unread else None, attachment.tables.places(model)
+    )
     for use in capacity.uses(attachment.tables, model):
         looked_at = use.table in WRITTEN and use.table not in unread
         yield {
