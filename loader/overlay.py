@@ -22,12 +22,13 @@ from cipu_xdp.loader.overlay_files import FileVerbs
 from cipu_xdp.loader.overlay_groups import GroupVerbs
 from cipu_xdp.loader.overlay_limits import LimitVerbs
 from cipu_xdp.loader.overlay_sessions import SessionVerbs
+from cipu_xdp.loader.overlay_stats import StatsVerbs
 from cipu_xdp.loader.overlay_watch import WatchVerbs
 
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
 
 
-class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVerbs):
+class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVerbs, StatsVerbs):
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has
