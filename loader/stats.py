@@ -13,6 +13,7 @@ from typing import Any
 
 from cipu_xdp.loader import capacity, counted, links, rows, sessions, show_limits
 from cipu_xdp.loader.counted import Counts
+from cipu_xdp.loader.counter_places import SHARED
 from cipu_xdp.loader.errors import KernelRefused, NotAttached
 from cipu_xdp.loader.pins import Place, Record
 from cipu_xdp.loader.records import Address, Eni, Link, Model, Uplink
@@ -30,6 +31,9 @@ TRIES = 3
 
 def stats(place: Place, model: Model) -> Answer:
     """What an instance has counted; the keys are a contract.
+
+    An ENI of which `counted` is false has no counters of its own, for its host has
+    too many: what is said of it is zero, and is missing from its VPC's sum.
 
     Raises:
         NotAttached: nothing is attached.
@@ -74,13 +78,22 @@ def _read(tables: Tables, model: Model, record: Record) -> Answer:
 
 def _enis(tables: Tables, model: Model) -> list[Answer]:
     local = sorted(model.enis.local(), key=lambda eni: eni.name)
-    counts = counted.counts(tables["eni_counters"], [eni.number for eni in local])
-    held = sessions.of_enis(tables)
-    return [_eni(eni, counts[eni.number]) | {"sessions": held.get(eni.number)} for eni in local]
+    places = {
+        int.from_bytes(number, "little"): int.from_bytes(place, "little")
+        for number, place in tables["eni_places"].rows().items()
+    }
+    counts = counted.counts(tables["eni_counters"], {SHARED, *places.values()})
+    nothing, held = dict.fromkeys(counts[SHARED], 0), sessions.of_enis(tables)
+    found = []
+    for eni in local:
+        place = places.get(eni.number, SHARED)
+        own = nothing if place == SHARED else counts[place]
+        found.append(_eni(eni, own, place != SHARED) | {"sessions": held.get(eni.number)})
+    return found
 
 
-def _eni(eni: Eni, counts: Counts) -> Answer:
-    return {"eni": eni.name, "vpc": eni.vpc, "dev": eni.dev} | {
+def _eni(eni: Eni, counts: Counts, own: bool) -> Answer:
+    return {"eni": eni.name, "vpc": eni.vpc, "dev": eni.dev, "counted": own} | {
         end: {name: counts[f"{end}_{name}"] for name in ENI_COUNTS} for end in ENI_ENDS
     }
 
