@@ -14,7 +14,8 @@ Answer = dict[str, Any]
 Sample = tuple[tuple[str, ...], float]
 BITS = 1 / 8
 
-INSTANCE = {"overlay": "overlay"}
+# Every metric tells whose it is: node_exporter joins the files of several instances.
+OVERLAY = "overlay"
 VERDICT = {"verdict": "verdict", "action": "action"}
 ENI = {"eni": "eni", "vpc": "vpc"}
 HOST = {"host": "host", "uplink": "uplink"}
@@ -46,17 +47,17 @@ class Family:
     label_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = (*self.labels, self.by) if self.by else tuple(self.labels)
-        object.__setattr__(self, "label_names", names)
+        last = (self.by,) if self.by else ()
+        object.__setattr__(self, "label_names", (OVERLAY, *self.labels, *last))
 
     def samples(self, answer: Answer) -> Iterator[Sample]:
         """Values of the labels, and the number; nothing where a row has none."""
         for row in answer.get(self.of, ()):
-            told = tuple(str(row[key] or "") for key in self.labels.values())
+            told = [answer["instance"], *(str(row[key] or "") for key in self.labels.values())]
             for value, path in self.values.items():
                 number = _at(row, path)
                 if number is not None:
-                    yield (*told, value) if self.by else told, number * self.scale
+                    yield (*told, *([value] if self.by else ())), number * self.scale
 
 
 def _at(row: Answer, path: str) -> float | None:
@@ -85,11 +86,11 @@ def _over(name: str, told: str, unit: str) -> Family:
 
 
 ITSELF = (
-    _one("up", "Whether what was counted could be read.", "itself", INSTANCE, "up"),
-    _one("attached", "Whether an uplink is attached.", "itself", INSTANCE, "attached"),
+    _one("up", "Whether what was counted could be read.", "itself", {}, "up"),
+    _one("attached", "Whether an uplink is attached.", "itself", {}, "attached"),
     _one(
-        "build_info", "The version of cipu-xdp that reads.", "itself",
-        INSTANCE | {"version": "version"}, "up",
+        "build_info", "The version of cipu-xdp that reads.", "itself", {"version": "version"},
+        "up",
     ),
     _one(
         "left_out", "How many have no series of their own, for there are too many.",

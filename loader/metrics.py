@@ -6,7 +6,7 @@ they speak, and what is told when there is nothing to read.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any
 
@@ -22,6 +22,7 @@ Answer = dict[str, Any]
 # Of these there may be thousands.
 MANY = ("enis", "vpcs", "hosts", "limits")
 MOST = 1000
+NOT_COUNTED = {"egress": None, "ingress": None}
 COUNTER, INFO = "_total", "_info"
 
 
@@ -54,16 +55,17 @@ class Stats(Collector):
         return [metric for metric in found if metric.samples]
 
     def _answer(self) -> Answer:
-        itself = {"overlay": self._overlay, "version": __version__, "up": 1, "attached": 1}
+        itself = {"version": __version__, "up": 1, "attached": 1}
+        nothing = {"instance": self._overlay}
         try:
             read, self.error = self._read(), None
         except NotAttached as error:
             self.error = error
-            return {"itself": [itself | {"attached": 0}]}
+            return nothing | {"itself": [itself | {"attached": 0}]}
         except CipuError as error:
             self.error = error
-            return {"itself": [itself | {"up": 0, "attached": None}]}
-        return _bounded(read, self._most) | {"itself": [itself]}
+            return nothing | {"itself": [itself | {"up": 0, "attached": None}]}
+        return _told(read, self._most) | {"itself": [itself]}
 
 
 def registry(collector: Stats) -> CollectorRegistry:
@@ -87,17 +89,21 @@ def samples(collector: Stats) -> list[Answer]:
     ]
 
 
-def _bounded(answer: Answer, most: int) -> Answer:
-    """The busiest of what there may be too many of, in the order they came in."""
-    cut, left_out = {}, []
-    for of in MANY:
-        rows = answer[of]
-        if len(rows) > most:
-            busiest = heapq.nlargest(most, range(len(rows)), key=lambda n: _packets(rows[n]))
-            cut[of] = [rows[number] for number in sorted(busiest)]
-        left_out.append({"of": of, "number": max(0, len(rows) - most)})
+def _told(answer: Answer, most: int) -> Answer:
+    """The answer as families read it: cut to what may be told of each host."""
+    busy = {of: _busiest(answer[of], most) for of in MANY}
+    left_out = [{"of": of, "number": len(answer[of]) - len(rows)} for of, rows in busy.items()]
+    busy["enis"] = [eni if eni["counted"] else eni | NOT_COUNTED for eni in busy["enis"]]
     uplinks = [one | {"up": int(one["device"] is not None)} for one in answer["uplinks"]]
-    return answer | cut | {"uplinks": uplinks, "left_out": left_out}
+    return answer | busy | {"uplinks": uplinks, "left_out": left_out}
+
+
+def _busiest(rows: list[Answer], most: int) -> list[Answer]:
+    """Those with the most packets, in the order they came in."""
+    if len(rows) <= most:
+        return rows
+    busy = heapq.nlargest(most, range(len(rows)), key=lambda number: _packets(rows[number]))
+    return [rows[number] for number in sorted(busy)]
 
 
 def _packets(row: Answer) -> int:
@@ -118,8 +124,3 @@ def _metric(family: Family, answer: Answer) -> Metric:
     for values, number in found:
         metric.add_metric(values, number)
     return metric
-
-
-def names() -> Iterator[str]:
-    """The name of every metric, as it is written in an exposition."""
-    return (family.name for family in FAMILIES)

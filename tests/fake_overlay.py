@@ -220,9 +220,10 @@ STATS = {
         {"verdict": "spoofed", "action": "drop", "packets": 5, "bytes": 500},
     ],
     "enis": [
-        {"eni": "idle", "vpc": "blue", "dev": "veth1", "egress": dict.fromkeys(PACKETS, 0),
-         "ingress": dict.fromkeys(PACKETS, 0), "sessions": None},
-        {"eni": "web", "vpc": "blue", "dev": "veth0", "egress": PACKETS,
+        {"eni": "idle", "vpc": "blue", "dev": "veth1", "counted": True,
+         "egress": dict.fromkeys(PACKETS, 0), "ingress": dict.fromkeys(PACKETS, 0),
+         "sessions": None},
+        {"eni": "web", "vpc": "blue", "dev": "veth0", "counted": True, "egress": PACKETS,
          "ingress": PACKETS | {"packets": 800}, "sessions": COUNTS | {"quota": 1000}},
     ],
     "vpcs": [{"vpc": "blue", "vni": 100, "enis": 2, "egress": PACKETS, "ingress": PACKETS}],
@@ -232,7 +233,9 @@ STATS = {
          "received": dict.fromkeys(PATH, 0), "device": None},
     ],
     "hosts": [{"host": "192.0.2.9", "uplink": "eth0", "sent": PATH, "received": PATH}],
-    "limits": [LIMIT | {"vpc": "blue", "counters": LIMIT_COUNTS}],
+    "limits": [
+        each | {"vpc": "blue", "counters": LIMIT_COUNTS} for each in (LIMIT, PPS_LIMIT)
+    ],
     "tables": [{key: value for key, value in STATUS["tables"][0].items() if key != "kind"}],  # type: ignore[index]
     "sessions": COUNTS | {"capacity": 65536},
 }  # fmt: skip

@@ -110,7 +110,7 @@ def _serve(listen: str, collector: Stats) -> None:
     from cipu_xdp.loader.metrics import registry
     from cipu_xdp.loader.metrics_server import Server
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), Server(listen, registry(collector)) as server:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         output.show_line({"url": server.url}, f"serving {server.url}; Ctrl-C ends it")
         server.serve_forever()

@@ -17,6 +17,7 @@ from cipu_xdp.cli.stats_tables import tables
 
 INTERVAL_S = 2.0
 LEAST_S = 0.1
+MORE_COUNTERS = "cipu-xdp upgrade --table-size eni_counters=N"
 
 
 @click.command(
@@ -88,3 +89,6 @@ def _print(answer: Row, *, per_second: bool) -> None:
         shown = True
     if not shown:
         output.say("nothing was counted")
+    uncounted = sum(not eni["counted"] for eni in answer.get("enis", ()))
+    if uncounted:
+        output.note(f"{uncounted} ENIs have no counters: {MORE_COUNTERS} gives them some")
