@@ -117,6 +117,7 @@ struct target {
 	__u32 link;
 	__u32 eni;
 	__u32 limit;	/* LOCAL: number of the first limit on what the ENI receives, or 0 */
+	__u32 counters;	/* LOCAL: the ENI's place in eni_counters */
 };
 
 /* enis: the tenant behind a device of this host; the key is its ifindex. */
@@ -127,6 +128,7 @@ struct eni {
 	__u8 mac[6];
 	__u8 pad[2];
 	__u32 limit;		/* number of the first limit on what it sends, or 0 */
+	__u32 counters;		/* its place in eni_counters */
 	__u8 gateway_ipv4[16];
 	__u8 gateway_ipv6[16];
 };
@@ -167,6 +169,29 @@ struct vtep_key {
 struct counter {
 	__u64 packets;
 	__u64 bytes;
+};
+
+/*
+ * eni_counters: one for each ENI of this host and CPU; the key is the place that
+ * eni_places gives it. Those that there is no place for share the first.
+ */
+struct eni_counter {
+	__u64 egress_packets;	/* of the tenant's: carried on, or answered */
+	__u64 egress_bytes;
+	__u64 egress_dropped_packets;
+	__u64 egress_dropped_bytes;
+	__u64 ingress_packets;	/* handed to the tenant */
+	__u64 ingress_bytes;
+	__u64 ingress_dropped_packets;
+	__u64 ingress_dropped_bytes;
+};
+
+/* path_counters: one for each remote VTEP and CPU; the key is that of paths. */
+struct path_counter {
+	__u64 sent_packets;	/* tenants' */
+	__u64 sent_bytes;
+	__u64 received_packets;	/* whatever became of them */
+	__u64 received_bytes;
 };
 
 /*
@@ -518,7 +543,7 @@ struct scratch {
 	__u8 flow[288];		/* struct flow */
 	__u8 packet[240];	/* struct packet */
 	__u8 outer[48];		/* struct outer */
-	__u8 way[112];		/* struct way */
+	__u8 way[120];		/* struct way */
 	__u8 load[96];		/* struct load */
 	__u32 verdict;
 	__u8 watched;		/* somebody wants to be told of this packet */

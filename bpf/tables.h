@@ -7,6 +7,7 @@
  */
 
 /* Python writes, the datapath reads. */
+TABLE(hash,         eni_places, u32,                u32,             65536,   BPF_F_NO_PREALLOC)
 TABLE(hash,         enis,       u32,                struct eni,      65536,   BPF_F_NO_PREALLOC)
 TABLE(hash,         vpcs,       u32,                struct vpc,      65536,   BPF_F_NO_PREALLOC)
 TABLE(devmap_hash,  devices,    u32,                u32,             65536,   0)
@@ -26,6 +27,8 @@ TABLE(array_of_rings, watch_rings, u32,             u32,             8,       0)
 /* The datapath writes, Python reads. */
 TABLE(array,        next_hops,  u32,                struct next_hop, 16384,   0)
 TABLE(percpu_array, verdicts,   u32,                struct counter,  64,      0)
+TABLE(percpu_array, eni_counters, u32,              struct eni_counter, 8192, 0)
+TABLE(percpu_array, path_counters, u32,             struct path_counter, 16384, 0)
 TABLE(percpu_array, rule_counters, u32,             struct rule_counter, 65536, 0)
 TABLE(array,        spents,     u32,                struct spent,    16384,   0)
 TABLE(percpu_array, limit_counters, u32,            struct limit_counter, 16384, 0)

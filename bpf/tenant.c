@@ -14,6 +14,7 @@
 #include "parse.h"
 #include "address.h"
 #include "way.h"
+#include "ends.h"
 #include "rule_set.h"
 #include "session.h"
 #include "policy.h"
@@ -113,6 +114,7 @@ inline_always int tenant_carry_out(struct __sk_buff *skb, struct packet *p, cons
 	if (action == TC_DROP)
 		take_back(p, way);
 	count(scratch_of(p), *verdict, length);
+	count_sent(scratch_of(p), way, *verdict, action == TC_DROP, length);
 	return action;
 }
 
@@ -146,8 +148,10 @@ int tenant_ingress(struct __sk_buff *skb)
 	if (!p)
 		return TC_DROP;
 	look_out(p, token_of(skb));
-	if (eni)
+	if (eni) {
+		way.sender_counters = eni->counters;
 		verdict = tenant_parse(skb, p);
+	}
 	if (eni && verdict == NEXT)
 		verdict = tenant_decide(skb, p, eni, &way);
 	if (verdict == JUDGE) {

@@ -45,6 +45,7 @@ inline_always int tenant_xdp_carry_out(struct xdp_md *xdp, struct packet *p, str
 	else
 		take_back(p, way);
 	count(scratch_of(p), *verdict, length);
+	count_sent(scratch_of(p), way, *verdict, action != XDP_REDIRECT, length);
 	return action;
 }
 
@@ -84,6 +85,7 @@ int tenant_xdp(struct xdp_md *xdp)
 	if (!eni || !p)
 		return XDP_PASS;
 	look_out(p, token_of_frame(xdp));
+	way.sender_counters = eni->counters;
 	verdict = parse(p, frame, end, end - frame, 0);
 	if (verdict == NEXT)
 		verdict = tenant_decide(xdp, p, eni, &way);

@@ -16,6 +16,7 @@
 #include "parse.h"
 #include "address.h"
 #include "way.h"
+#include "ends.h"
 #include "rule_set.h"
 #include "session.h"
 #include "policy.h"
@@ -196,6 +197,8 @@ inline_always int uplink_carry_out(struct __sk_buff *skb, struct packet *p, cons
 	else
 		take_back(p, way);
 	count(scratch_of(p), *verdict, length);
+	count_received(scratch_of(p), o->path_index, way, *verdict,
+		       action == TC_DROP, length);
 	return action;
 }
 

@@ -50,6 +50,8 @@ inline_always int uplink_xdp_carry_out(struct xdp_md *xdp, struct packet *p, con
 	else
 		take_back(p, way);
 	count(scratch_of(p), *verdict, length);
+	count_received(scratch_of(p), o->path_index, way, *verdict,
+		       action == XDP_DROP || action == XDP_ABORTED, length);
 	return action;
 }
 

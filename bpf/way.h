@@ -27,6 +27,7 @@ struct way {
 	__u32 rules[2];		/* numbers of those that let it pass, 0 for none */
 	__u32 limit;		/* number of the first limit on what its sender sends, or 0 */
 	__u32 mtu;		/* biggest IP packet of a tenant that fits */
+	__u32 sender_counters;	/* place in eni_counters of the ENI of this host that sent it */
 	__u8 routed;		/* the tenant sent it to its gateway */
 	__u8 mark;		/* tell the receiver of congestion */
 	__u8 remote;		/* it has a path */

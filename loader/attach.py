@@ -100,18 +100,28 @@ class Attachment:
             self.place.keep(self.record)
 
     def start_counters(self, before: Model, after: Model) -> None:
-        """Rules and limits that are new count from zero, whoever had their numbers before."""
+        """What is new counts from zero, whoever had its number before."""
         numbers = policy_rows.new_rules(before, after)
         self.tables["rule_counters"].remove_all([abi.u32(number) for number in numbers])
         known = {limit.number for limit in before.limits.values()}
         new = {limit.number for limit in after.limits.values()} - known
         self.tables["limit_counters"].remove_all([abi.u32(number) for number in new])
+        hosts = dict(after.hosts.items() - before.hosts.items()).values()
+        self.tables["path_counters"].remove_all([abi.u32(number) for number in hosts])
+        names = {eni.number: eni.name for eni in before.enis.local()}
+        others = [eni for eni in after.enis.local() if names.get(eni.number) != eni.name]
+        places = self.tables["eni_places"].some(abi.u32(eni.number) for eni in others)
+        self.tables["eni_counters"].remove_all(places.values())
 
     def _rows(self, model: Model, since: Model | None) -> Rows:
         """Its rows, made once though they are first checked and then written."""
         if self._made is None or self._made[0] is not model or self._made[1] is not since:
             names = None if since is None else rows.concerned(since, model)
-            self._made = model, since, rows.rows(model, self.links, names)
+            self._made = (
+                model,
+                since,
+                rows.rows(model, self.links, names, self.tables.places(model)),
+            )
         return self._made[2]
 
     # Tenants

@@ -3,10 +3,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cipu_xdp.loader import rows, sessions
 from cipu_xdp.loader.records import Model
-from cipu_xdp.loader.tables import FILLED, WRITTEN, Tables
+from cipu_xdp.loader.tables import SIZED, WRITTEN, Tables
 
 # In percent. What has as many rows as there can be is no matter of room.
 NEARLY_FULL = 90
@@ -40,6 +41,18 @@ class Use:
         scarce = self.percent is not None and self.percent >= NEARLY_FULL
         return "nearly full" if scarce and self.table not in FIXED else "room"
 
+    def plain(self) -> dict[str, Any]:
+        """The same as a dictionary; its keys are a contract."""
+        return {
+            "name": self.table,
+            "entries": self.entries,
+            "max_entries": self.most,
+            "used_percent": self.percent,
+            "pressure": self.pressure,
+            "evicted": self.evicted,
+            "refused": self.refused,
+        }
+
 
 def big(model: Model) -> dict[str, int]:
     """The rows that there should be in tables which are too big to be read; none if none is."""
@@ -53,9 +66,10 @@ def uses(tables: Tables, model: Model) -> Iterator[Use]:
     known = big(model) | {
         "rule_counters": sum(len(group.rules) for group in model.groups.values()),
         "sessions": totals["in_use"],
+        "eni_counters": len(model.enis.local()),
         "owners": sum(1 for _ in tables["owners"].walk()),
     }
-    for name in (*WRITTEN, *FILLED):
+    for name in SIZED:
         table = tables[name]
         entries = known.get(name)
         if entries is None and name in WRITTEN:

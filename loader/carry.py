@@ -18,9 +18,9 @@ from cipu_xdp.loader.layouts import Convert, Layout
 from cipu_xdp.loader.tables import WRITTEN, Tables
 
 # In this order: a session is not there before its slot is.
-KEPT = ("next_hops", "limits", "spents", "session_clocks", "owners", "rings", "slots",
+KEPT = ("eni_places", "next_hops", "limits", "spents", "session_clocks", "owners", "rings", "slots",
         "fragments", "sessions")  # fmt: skip
-COUNTERS = ("verdicts", "rule_counters", "limit_counters")
+COUNTERS = ("verdicts", "eni_counters", "path_counters", "rule_counters", "limit_counters")
 # What a packet may look for in vain where it is not yet.
 SOUGHT = ("sessions", "fragments")
 

@@ -246,7 +246,9 @@ class Sight:
             # They name devices by numbers of before: the ENI's line says so.
             return TableFacts(self.place.instance, uses=uses)
         unread = () if thorough else tuple(capacity.big(self.model))
-        wanted = rows.rows(self.model, self.links, () if unread else None)
+        wanted = rows.rows(
+            self.model, self.links, () if unread else None, tables.places(self.model)
+        )
         astray = tuple(
             name for name in WRITTEN
             if name not in unread and not tables.holds(name, wanted[name])

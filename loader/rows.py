@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from cipu_xdp.loader import abi, limit_rows, policy_rows, progress
+from cipu_xdp.loader.counter_places import SHARED
 from cipu_xdp.loader.records import (
     Address,
     Eni,
@@ -33,10 +35,14 @@ Rows = dict[bytes, bytes]
 FAMILIES = {4: "FAMILY_IPV4", 6: "FAMILY_IPV6"}
 # The datapath counts the VNI and the family as part of a route's prefix.
 ROUTE_KEY_BITS = 64
+NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
 def rows(
-    model: Model, links: Mapping[str, Link], names: Collection[str] | None = None
+    model: Model,
+    links: Mapping[str, Link],
+    names: Collection[str] | None = None,
+    places: Mapping[int, int] = NO_PLACES,
 ) -> dict[str, Mapping[bytes, bytes]]:
     """Return the rows, key to value, of each table that Python writes.
 
@@ -47,8 +53,9 @@ def rows(
     Args:
         links: the devices there are, by name.
         names: the ENIs whose rows are made in tables of every ENI; None for all.
+        places: those of the counters of ENIs, by their numbers (Tables.places).
     """
-    view = _View(model, links)
+    view = _View(model, links, places)
     return {
         "devices": _devices(view),
         "enis": _enis(view),
@@ -57,13 +64,17 @@ def rows(
         "vteps": _vteps(view),
         "paths": _paths(view),
         "limits": limit_rows.rows(model),
+        "eni_places": {abi.u32(number): abi.u32(place) for number, place in places.items()},
         **policy_rows.rows(model),
-        **rows_of_enis(model, links, names),
+        **rows_of_enis(model, links, names, places),
     }
 
 
 def rows_of_enis(
-    model: Model, links: Mapping[str, Link], names: Collection[str] | None
+    model: Model,
+    links: Mapping[str, Link],
+    names: Collection[str] | None,
+    places: Mapping[int, int] = NO_PLACES,
 ) -> dict[str, Mapping[bytes, bytes]]:
     """Return the rows of the tables of every ENI, with those of subnets; arguments as in `rows`."""
     enis: Collection[Eni] = model.enis.values()
@@ -71,7 +82,7 @@ def rows_of_enis(
         enis = [eni for eni in map(model.enis.get, names) if eni is not None]
     return {
         "addresses": _addresses(
-            _View(model, links), progress.counted(enis, "making the rows of ENIs")
+            _View(model, links, places), progress.counted(enis, "making the rows of ENIs")
         ),
         "members": policy_rows.members(model, model.enis.in_groups() if names is None else enis),
     }
@@ -110,12 +121,18 @@ def reach(model: Model, links: Mapping[str, Link]) -> str:
     return "".join(sorted({str(up.vtep.version) for up in uplinks if up.iface in links}))
 
 
+def ways(model: Model, links: Mapping[str, Link]) -> Mapping[Address, Uplink]:
+    """The uplink to each other host that can be reached."""
+    return _View(model, links).ways
+
+
 @dataclass(frozen=True)
 class _View:
     """A model on a host, and what is asked of both more than once."""
 
     model: Model
     links: Mapping[str, Link]
+    places: Mapping[int, int]
 
     def vni(self, vpc: str) -> int:
         return self.model.vpcs[vpc].vni
@@ -183,6 +200,7 @@ def _enis(view: _View) -> Rows:
             flags=_eni_flags(eni),
             mac=mac_bytes(eni.mac),
             limit=limit_rows.first(view.model, eni, "egress"),
+            counters=view.places.get(eni.number, SHARED),
             gateway_ipv4=_gateway(view, eni, 4),
             gateway_ipv6=_gateway(view, eni, 6),
         )
@@ -278,6 +296,7 @@ def _eni_target(view: _View, eni: Eni, member: int = 0) -> bytes:
         link=device.ifindex if device else 0,
         eni=eni.number,
         limit=limit_rows.first(view.model, eni, "ingress"),
+        counters=view.places.get(eni.number, SHARED),
     )
 
 

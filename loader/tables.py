@@ -13,25 +13,35 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
-from cipu_xdp.loader import abi, generations, kernel, layouts, limit_table, maps, progress
+from cipu_xdp.loader import (
+    abi,
+    counter_places,
+    generations,
+    kernel,
+    layouts,
+    limit_table,
+    maps,
+    progress,
+)
 from cipu_xdp.loader.errors import BadInput, KernelRefused, NotAttached
+from cipu_xdp.loader.records import Model
 from cipu_xdp.loader.table import Table, declarations, layout
 
 # A row may name rows of the tables before it.
 WRITTEN = (
-    "devices", "vpcs", "paths", "vteps", "rule_sets", "members", "timeouts", "limits", "policies",
-    "addresses", "routes", "enis",
+    "eni_places", "devices", "vpcs", "paths", "vteps", "rule_sets", "members", "timeouts",
+    "limits", "policies", "addresses", "routes", "enis",
 )  # fmt: skip
 # What leads packets to a policy, and goes before it does.
 LEADING = ("enis", "routes", "addresses")
 # Tables the datapath fills, and how big is a matter of how much there is to do.
-FILLED = ("rule_counters", "sessions", "owners", "rings", "fragments")
-SIZED = (*WRITTEN, *FILLED)
+FILLED = ("eni_counters", "rule_counters", "sessions", "owners", "rings", "fragments")
 # These have so many rows for each that another has.
 AS_BIG_AS = {
     "next_hops": ("paths", 1), "slots": ("sessions", 2), "spents": ("limits", 1),
-    "limit_counters": ("limits", 1),
+    "limit_counters": ("limits", 1), "path_counters": ("paths", 1), "eni_places": ("enis", 1),
 }  # fmt: skip
+SIZED = tuple(name for name in (*WRITTEN, *FILLED) if name not in AS_BIG_AS)
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 FILLING = "filling the table {}"
@@ -172,10 +182,12 @@ class Tables:
 
     def _check_capacity(self, name: str, needed: int) -> None:
         if needed > self[name].capacity:
+            sized, times = AS_BIG_AS.get(name, (name, 1))
+            size = f"{sized}={-(-needed // times)}"
             raise BadInput(
                 f"fill the table {name}",
                 f"it is full: {needed} entries wanted, it holds {self[name].capacity}",
-                f"Give it more: --table-size {name}={needed}, of attach or, where it is attached,"
+                f"Give it more: --table-size {size}, of attach or, where it is attached,"
                 " of upgrade.",
             )
 
@@ -215,6 +227,8 @@ class Tables:
         if name == "paths":
             # A path that leads elsewhere now must not use the next hop of what it was.
             self["next_hops"].remove_all(rows.keys())
+        if name == "eni_places":
+            self["eni_counters"].remove_all(rows.values())
         if name == "limits":
             limit_table.replace(self[name], self["spents"], rows)
             return
@@ -258,6 +272,15 @@ class Tables:
         progress.tell(f"reading the table {name}")
         found = self[name].rows() if keys is None else self[name].some(keys)
         return limit_table.current(found) if name == "limits" else found
+
+    def places(self, model: Model) -> dict[int, int]:
+        """The place of the counters of each ENI that is here, by its number."""
+        kept = {
+            int.from_bytes(number, "little"): int.from_bytes(place, "little")
+            for number, place in self["eni_places"].items()
+        }
+        numbers = (eni.number for eni in model.enis.local())
+        return counter_places.placed(numbers, self["eni_counters"].capacity, kept)
 
     def holds(self, name: str, wanted: Mapping[bytes, bytes]) -> bool:
         """Whether a table has these rows and no others; a table in it is known by its key."""

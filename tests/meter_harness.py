@@ -19,7 +19,7 @@ from run_packet import _bpffs
 
 from cipu_xdp.loader import abi, kernel, limit_rows, limit_table, maps, source
 from cipu_xdp.loader.records import Limit, Model
-from cipu_xdp.loader.tables import WRITTEN, Tables, checked_sizes
+from cipu_xdp.loader.tables import SIZED, WRITTEN, Tables, checked_sizes
 
 WISH = struct.Struct("=QQQIIIIQIIII")
 DRILL = struct.Struct("=7Q")
@@ -42,7 +42,7 @@ class Meter:
     """The programs of the harness, and the tables of limits."""
 
     def __init__(self) -> None:
-        sizes = {**dict.fromkeys(WRITTEN, 64), "timeouts": 16, "sessions": 64}
+        sizes = {**dict.fromkeys(set(WRITTEN) & set(SIZED), 64), "timeouts": 16, "sessions": 64}
         os.environ["BCC_KERNEL_SOURCE"] = str(source.header_tree())
         from bcc import BPF
 

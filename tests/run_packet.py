@@ -24,7 +24,7 @@ from bench_tables import Memory, VerdictCounters, coarse_ns
 from cipu_xdp.loader import abi, kernel, netns, program
 from cipu_xdp.loader.model import Link, Model, mac_bytes
 from cipu_xdp.loader.rows import rows
-from cipu_xdp.loader.tables import WRITTEN, Tables, checked_sizes
+from cipu_xdp.loader.tables import SIZED, WRITTEN, Tables, checked_sizes
 
 VTEPS = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
 PORT = 4789
@@ -55,6 +55,7 @@ ACTIONS = {
 LEARN_MARK = 0x63697075
 SKB_BYTES = 192
 SESSIONS = 8192
+ROWS = [name for name in WRITTEN if name in SIZED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Bench:
     """Tables, the tenants' programs, and those of an IPv4 and an IPv6 uplink."""
 
     def __init__(self, sessions: int = SESSIONS) -> None:
-        self.sizes = {**dict.fromkeys(WRITTEN, 1024), "timeouts": 16, "sessions": sessions}
+        self.sizes = {**dict.fromkeys(ROWS, 1024), "timeouts": 16, "sessions": sessions}
         self.home = os.open(netns.HERE, os.O_RDONLY)
         self.namespace = self._make_namespace()
         with _bpffs() as directory:
@@ -158,7 +159,7 @@ class Bench:
         self.model = model
         sized = replace(model, table_sizes=self.sizes)
         with self.inside():  # a table of devices takes only those that are there
-            self.tables.sync(rows(sized, LINKS))
+            self.tables.sync(rows(sized, LINKS, places=self.tables.places(sized)))
 
     def refresh(self, *, mtu: int = UPLINK_MTU, limit: int = 0, age_s: float = 0) -> None:
         """Write the next hops of all paths as learnt just now, or `age_s` ago."""

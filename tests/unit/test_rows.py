@@ -16,7 +16,7 @@ from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.model import Link, Model, Uplink
 from cipu_xdp.loader.rows import concerned, reach, rows, rows_of_enis, sizes
 
-TABLES = {"devices", "enis", "vpcs", "addresses", "routes", "vteps", "paths"}
+TABLES = {"devices", "enis", "eni_places", "vpcs", "addresses", "routes", "vteps", "paths"}
 POLICY_TABLES = {"rule_sets", "members", "policies", "timeouts", "limits"}
 
 

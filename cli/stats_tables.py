@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was counted, as tables: which there are, what is in them, and what comes first.
+
+Totals and rates have the same tables, with other titles. No table is wider
+than 80 columns, as long as names are short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cipu_xdp.cli.commands.status import TABLE_COLUMNS
+from cipu_xdp.cli.output import Column, Row
+
+Cell = Callable[[Row], object]
+OF_SESSIONS = ("opened", "refused")
+
+
+class Shown(NamedTuple):
+    """A table, of those rows that have something to say, the busiest first."""
+
+    title: str
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+
+
+def tables(answer: Row, *, per_second: bool = False) -> Iterator[Shown]:
+    """The tables of an answer of ``Overlay.stats``, or of ``rates.rates``; none that is empty."""
+    found = (
+        *_verdicts(answer, per_second),
+        Shown("ENIs", answer.get("enis", ()), _ends("eni", "ENI", per_second)),
+        Shown("VPCs", answer.get("vpcs", ()), _ends("vpc", "VPC", per_second)),
+        Shown("uplinks", answer.get("uplinks", ()), _uplink_columns(per_second)),
+        Shown("hosts", _hosts(answer), _host_columns(per_second)),
+        Shown("limits", answer.get("limits", ()), _limit_columns(per_second)),
+        Shown("sessions", _with_sessions(answer), _session_columns(per_second)),
+        Shown("tables", _filled(answer), [c for c in TABLE_COLUMNS if c.title != "kind"]),
+    )
+    for title, rows, columns in found:
+        busy = [row for row in rows if weight(row)]
+        if busy:
+            yield Shown(title, sorted(busy, key=weight, reverse=True), columns)
+
+
+def weight(row: Row) -> float:
+    """How much a row has to say: its packets, whatever became of them, or how full a table is."""
+    if "used_percent" in row:
+        return float(row["used_percent"] or 0) + 1
+    counted = [value for value in row.values() if isinstance(value, dict)]
+    return float(row.get("packets", 0)) + sum(
+        float(number)
+        for counts in counted
+        for name, number in counts.items()
+        if name.endswith("packets") or name in OF_SESSIONS
+    )
+
+
+def _verdicts(answer: Row, per_second: bool) -> Iterator[Shown]:
+    columns = (
+        Column("verdict", "verdict"),
+        Column("action", "action"),
+        Column(_packets_title(per_second), _whole("packets"), numeric=True),
+        _size("bytes", per_second),
+    )
+    verdicts = answer.get("verdicts", ())
+    dropped = [one for one in verdicts if one["action"] == "drop"]
+    yield Shown("carried", [one for one in verdicts if one not in dropped], columns)
+    yield Shown("dropped", dropped, columns)
+
+
+def _hosts(answer: Row) -> Sequence[Row]:
+    """Those of one uplink, that was asked for: of all there may be thousands."""
+    return answer.get("hosts", ()) if "verdicts" not in answer else ()
+
+
+def _with_sessions(answer: Row) -> list[Row]:
+    return [
+        {"eni": one["eni"], "sessions": one["sessions"]}
+        for one in answer.get("enis", ())
+        if one["sessions"]
+    ]
+
+
+def _filled(answer: Row) -> list[Row]:
+    return [one for one in answer.get("tables", ()) if one["entries"]]
+
+
+def _ends(key: str, title: str, per_second: bool) -> list[Column]:
+    of = [Column(title, key)] + ([Column("VPC", "vpc")] if key == "eni" else [])
+    for end in ("egress", "ingress"):
+        of += [
+            _number(end, f"{end}/packets", per_second),
+            _size(f"{end}/bytes", per_second),
+            _number("drops", f"{end}/dropped_packets", per_second),
+        ]
+    return of
+
+
+def _host_columns(per_second: bool) -> list[Column]:
+    return [Column("host", "host"), *_sides(per_second)]
+
+
+def _uplink_columns(per_second: bool) -> list[Column]:
+    """The last four are the kernel's counters of the device, with all that is not the overlay's."""
+    drops, errors = ("sent_dropped", "received_dropped"), ("sent_errors", "received_errors")
+    return [
+        Column("uplink", "iface"),
+        *_sides(per_second),
+        _size("device/sent_bytes", per_second, "NIC out"),
+        _size("device/received_bytes", per_second, "NIC in"),
+        Column("drops", _of_device(drops), numeric=True),
+        Column("errors", _of_device(errors), numeric=True),
+    ]
+
+
+def _sides(per_second: bool) -> list[Column]:
+    found = []
+    for side in ("sent", "received"):
+        found += [
+            _number(side, f"{side}/packets", per_second),
+            _size(f"{side}/bytes", per_second),
+        ]
+    return found
+
+
+def _of_device(names: Sequence[str]) -> Cell:
+    return lambda row: row["device"] and _about(sum(row["device"][name] for name in names))
+
+
+def _limit_columns(per_second: bool) -> list[Column]:
+    counts = (
+        ("over rate", "over_rate_packets"), ("over pps", "over_pps_packets"), ("marked", "marked"),
+    )  # fmt: skip
+    return [
+        Column("limit of", lambda row: f"{row['scope'].upper()} {row['name']}"),
+        Column("direction", "direction"),
+        _number("passed", "counters/packets", per_second),
+        _size("counters/bytes", per_second),
+        *(_number(title, f"counters/{name}", per_second) for title, name in counts),
+    ]
+
+
+def _session_columns(per_second: bool) -> list[Column]:
+    return [
+        Column("ENI", "eni"),
+        Column("in use", _whole("sessions/in_use"), numeric=True),
+        Column("quota", _whole("sessions/quota"), numeric=True),
+        *(_number(n, f"sessions/{n}", per_second) for n in ("opened", "evicted", "refused")),
+    ]
+
+
+def _number(title: str, path: str, per_second: bool) -> Column:
+    shown = f"{title}/s" if per_second else title
+    return Column(shown, lambda row: _about(_at(row, path)), numeric=True)
+
+
+def _size(path: str, per_second: bool, title: str = "") -> Column:
+    """Bytes, or a second's bits."""
+    shown = title or ("bit/s" if per_second else "bytes")
+    factor, unit = (8, "bit") if per_second else (1, "b")
+    return Column(shown, lambda row: _about(_at(row, path), unit, factor), numeric=True)
+
+
+def _packets_title(per_second: bool) -> str:
+    return "packets/s" if per_second else "packets"
+
+
+def _whole(path: str) -> Cell:
+    return lambda row: _at(row, path)
+
+
+def _at(row: Row, path: str) -> Any:
+    """What is at "egress/packets"; None where there is nothing on the way."""
+    found: Any = row
+    for name in path.split("/"):
+        found = None if found is None else found[name]
+    return found
+
+
+def _about(amount: float | None, unit: str = "", factor: int = 1) -> str | None:
+    # The library is loaded late: not for --help.
+    from cipu_xdp.loader.limit_words import about
+
+    return None if amount is None else about(round(amount * factor), unit)
