@@ -80,11 +80,16 @@ def settings() -> Settings:
     return click.get_current_context().find_root().ensure_object(Settings)
 
 
+def chosen_overlay() -> Overlay:
+    """The overlay the running command works on, to be entered as often as it is needed."""
+    chosen = settings()
+    return chosen.opener(chosen.instance)
+
+
 @contextmanager
 def overlay() -> Iterator[Overlay]:
-    """The overlay the running command works on; who waits for it is shown how far it is."""
-    chosen = settings()
-    with waiting.shown(quiet=chosen.json), chosen.opener(chosen.instance) as net:
+    """The same, entered; who waits for it is shown how far it is."""
+    with waiting.shown(quiet=settings().json), chosen_overlay() as net:
         yield net
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cipu_xdp.cli import output
-from cipu_xdp.cli.context import overlay
+from cipu_xdp.cli.context import chosen_overlay
 from cipu_xdp.cli.files import write
 from cipu_xdp.cli.params import examples
 
@@ -83,7 +83,7 @@ def _collector(most: int) -> Stats:
     from cipu_xdp.loader.metrics import Stats
 
     # Opened once: another instance that comes to this namespace is not the one that is meant.
-    net = overlay()
+    net = chosen_overlay()
 
     def read() -> dict[str, object]:
         with net:
