@@ -123,7 +123,7 @@ def reach(model: Model, links: Mapping[str, Link]) -> str:
 
 def ways(model: Model, links: Mapping[str, Link]) -> Mapping[Address, Uplink]:
     """The uplink to each other host that can be reached."""
-    return _View(model, links).ways
+    return _View(model, links, NO_PLACES).ways
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,7 @@ def _read(tables: Tables, model: Model, record: Record) -> Answer:
 
 def _enis(tables: Tables, model: Model) -> list[Answer]:
     local = sorted(model.enis.local(), key=lambda eni: eni.name)
-    places = {
-        int.from_bytes(number, "little"): int.from_bytes(place, "little")
-        for number, place in tables["eni_places"].rows().items()
-    }
+    places = tables.kept_places()
     counts = counted.counts(tables["eni_counters"], {SHARED, *places.values()})
     nothing, held = dict.fromkeys(counts[SHARED], 0), sessions.of_enis(tables)
     found = []
