@@ -12,7 +12,7 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 # BCC is Debian's and made for Debian's Python; PyPI has an unrelated `bcc`.
 PACKAGES := python3 python3-venv python3-bpfcc libbpf1 linux-libc-dev iproute2 \
 	ethtool iputils-ping ca-certificates
-DEV_PACKAGES := iperf3 sockperf nftables tcpdump tshark strace vagrant vagrant-libvirt shellcheck
+DEV_PACKAGES := iperf3 sockperf nftables tcpdump tshark strace tmux vagrant vagrant-libvirt shellcheck
 # What boots another kernel over this machine's files.
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio kmod xz-utils
 CONTAINER_PACKAGES := podman runc

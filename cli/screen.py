@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves on a terminal, drawn with rich: the line that says how far long work has come.
+"""What moves on a terminal, drawn with rich: the line of who waits, and a whole screen.
 
 Knows how it looks; when it is there, and what it says, is decided by its users.
 """
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from cipu_xdp.cli.top_layout import Line
+
 BAR_WIDTH = 20
+# By what a line is.
+STYLES = {"head": "bold", "note": "dim", "titles": "reverse", "row": "", "alarm": "bold red"}
 
 
 class Bar:
@@ -52,3 +58,33 @@ def progress_line(what: str, done: int, total: int, seconds: float, width: int) 
     line = Table.grid()
     line.add_row(begin, *bar, end)
     return line
+
+
+class Screen:
+    """The whole terminal, until this ends; what was on it comes back then. A context manager."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, screen=True, auto_refresh=False,
+                          redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines."""
+        return self._console.size.width, self._console.size.height
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Draw these lines."""
+        self._live.update(drawn(lines), refresh=True)
+
+
+def drawn(lines: Iterable[Line]) -> Group:
+    """Lines as rich prints them."""
+    return Group(*(Text(text, STYLES[kind], no_wrap=True) for text, kind in lines))

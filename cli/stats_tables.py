@@ -49,9 +49,9 @@ def weight(row: Row) -> float:
         return float(row["used_percent"] or 0) + 1
     counted = [value for value in row.values() if isinstance(value, dict)]
     return float(row.get("packets", 0)) + sum(
-        float(number)
+        float(amount)
         for counts in counted
-        for name, number in counts.items()
+        for name, amount in counts.items()
         if name.endswith("packets") or name in OF_SESSIONS
     )
 
@@ -61,7 +61,7 @@ def _verdicts(answer: Row, per_second: bool) -> Iterator[Shown]:
         Column("verdict", "verdict"),
         Column("action", "action"),
         Column(_packets_title(per_second), _whole("packets"), numeric=True),
-        _size("bytes", per_second),
+        size("bytes", per_second),
     )
     verdicts = answer.get("verdicts", ())
     dropped = [one for one in verdicts if one["action"] == "drop"]
@@ -90,9 +90,9 @@ def _ends(key: str, title: str, per_second: bool) -> list[Column]:
     of = [Column(title, key)] + ([Column("VPC", "vpc")] if key == "eni" else [])
     for end in ("egress", "ingress"):
         of += [
-            _number(end, f"{end}/packets", per_second),
-            _size(f"{end}/bytes", per_second),
-            _number("drops", f"{end}/dropped_packets", per_second),
+            number(end, f"{end}/packets", per_second),
+            size(f"{end}/bytes", per_second),
+            number("drops", f"{end}/dropped_packets", per_second),
         ]
     return of
 
@@ -107,8 +107,8 @@ def _uplink_columns(per_second: bool) -> list[Column]:
     return [
         Column("uplink", "iface"),
         *_sides(per_second),
-        _size("device/sent_bytes", per_second, "NIC out"),
-        _size("device/received_bytes", per_second, "NIC in"),
+        size("device/sent_bytes", per_second, "NIC out"),
+        size("device/received_bytes", per_second, "NIC in"),
         Column("drops", _of_device(drops), numeric=True),
         Column("errors", _of_device(errors), numeric=True),
     ]
@@ -118,14 +118,14 @@ def _sides(per_second: bool) -> list[Column]:
     found = []
     for side in ("sent", "received"):
         found += [
-            _number(side, f"{side}/packets", per_second),
-            _size(f"{side}/bytes", per_second),
+            number(side, f"{side}/packets", per_second),
+            size(f"{side}/bytes", per_second),
         ]
     return found
 
 
 def _of_device(names: Sequence[str]) -> Cell:
-    return lambda row: row["device"] and _about(sum(row["device"][name] for name in names))
+    return lambda row: row["device"] and shortened(sum(row["device"][name] for name in names))
 
 
 def _limit_columns(per_second: bool) -> list[Column]:
@@ -135,9 +135,9 @@ def _limit_columns(per_second: bool) -> list[Column]:
     return [
         Column("limit of", lambda row: f"{row['scope'].upper()} {row['name']}"),
         Column("direction", "direction"),
-        _number("passed", "counters/packets", per_second),
-        _size("counters/bytes", per_second),
-        *(_number(title, f"counters/{name}", per_second) for title, name in counts),
+        number("passed", "counters/packets", per_second),
+        size("counters/bytes", per_second),
+        *(number(title, f"counters/{name}", per_second) for title, name in counts),
     ]
 
 
@@ -146,20 +146,21 @@ def _session_columns(per_second: bool) -> list[Column]:
         Column("ENI", "eni"),
         Column("in use", _whole("sessions/in_use"), numeric=True),
         Column("quota", _whole("sessions/quota"), numeric=True),
-        *(_number(n, f"sessions/{n}", per_second) for n in ("opened", "evicted", "refused")),
+        *(number(n, f"sessions/{n}", per_second) for n in ("opened", "evicted", "refused")),
     ]
 
 
-def _number(title: str, path: str, per_second: bool) -> Column:
+def number(title: str, path: str, per_second: bool) -> Column:
+    """A number that is at "egress/packets" of a row, in short."""
     shown = f"{title}/s" if per_second else title
-    return Column(shown, lambda row: _about(_at(row, path)), numeric=True)
+    return Column(shown, lambda row: shortened(_at(row, path)), numeric=True)
 
 
-def _size(path: str, per_second: bool, title: str = "") -> Column:
+def size(path: str, per_second: bool, title: str = "") -> Column:
     """Bytes, or a second's bits."""
     shown = title or ("bit/s" if per_second else "bytes")
     factor, unit = (8, "bit") if per_second else (1, "b")
-    return Column(shown, lambda row: _about(_at(row, path), unit, factor), numeric=True)
+    return Column(shown, lambda row: shortened(_at(row, path), unit, factor), numeric=True)
 
 
 def _packets_title(per_second: bool) -> str:
@@ -178,7 +179,8 @@ def _at(row: Row, path: str) -> Any:
     return found
 
 
-def _about(amount: float | None, unit: str = "", factor: int = 1) -> str | None:
+def shortened(amount: float | None, unit: str = "", factor: int = 1) -> str | None:
+    """An amount to three digits, "94.8mbit"; None where there is none."""
     # The library is loaded late: not for --help.
     from cipu_xdp.loader.limit_words import about
 

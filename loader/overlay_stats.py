@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb that tells what was counted: part of overlay."""
 
+from typing import TYPE_CHECKING
+
 from cipu_xdp.loader.overlay_base import Answer, Verbs
+
+if TYPE_CHECKING:
+    from cipu_xdp.loader.top import Top
 
 
 class StatsVerbs(Verbs):
@@ -34,3 +39,18 @@ class StatsVerbs(Verbs):
         found = stats.stats(self._instance.place, model)
         part.check(model)
         return part.of(found)
+
+    def top(self, *, sessions: int = 50, by: str = "bytes") -> "Top":
+        """What is counted a second from now on, with the sessions that carry most.
+
+        Args:
+            sessions: how many of them.
+            by: what they carry most of, "bytes" or "packets".
+
+        Raises:
+            NotAttached: nothing is attached.
+        """
+        from cipu_xdp.loader.busiest import Busiest
+        from cipu_xdp.loader.top import Top
+
+        return Top(self.stats, Busiest(self._instance, sessions, by))

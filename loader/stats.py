@@ -43,11 +43,12 @@ def stats(place: Place, model: Model) -> Answer:
         raise NotAttached(
             TRIED, "nothing is attached", "Attach an interface first: cipu-xdp attach IFACE."
         )
-    with closing(_opened(place)) as tables:
+    with closing(opened(place)) as tables:
         return {"instance": place.instance, "time": time.time()} | _read(tables, model, record)
 
 
-def _opened(place: Place) -> Tables:
+def opened(place: Place) -> Tables:
+    """The tables, to be read. Raises NotAttached."""
     for left in reversed(range(TRIES)):
         pins = place.pins
         if pins is None:

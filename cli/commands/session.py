@@ -24,7 +24,8 @@ def _vpcs(session: Row) -> list[str]:
     return vpcs[:1] if vpcs[0] == vpcs[1] else vpcs
 
 
-def _protocol(session: Row) -> str:
+def protocol(session: Row) -> str:
+    """A session's protocol; of ICMP with type, code and id."""
     icmp = session["icmp"]
     more = f" {icmp['type']}/{icmp['code']} id {icmp['id']}" if icmp else ""
     return f"{session['protocol']}{more}"
@@ -51,7 +52,7 @@ def _rules(session: Row) -> str:
 
 COLUMNS = (
     Column("VPC", _vpcs),
-    Column("protocol", _protocol),
+    Column("protocol", protocol),
     Column("state", "state"),
     Column("opener", _end("opener")),
     Column("responder", _end("responder")),

@@ -10,7 +10,7 @@ from contextlib import suppress
 import click
 
 from cipu_xdp.cli import output
-from cipu_xdp.cli.context import overlay
+from cipu_xdp.cli.context import chosen_overlay, overlay
 from cipu_xdp.cli.output import Row
 from cipu_xdp.cli.params import ENI, UPLINK, VPC, examples
 from cipu_xdp.cli.stats_tables import tables
@@ -63,7 +63,8 @@ def stats(
 def _follow(asked: Mapping[str, str | None], interval: float) -> None:
     from cipu_xdp.loader.rates import rates
 
-    with overlay() as net:
+    # Without a line of progress: what waits here waits for the next second.
+    with chosen_overlay() as net:
         before = net.stats(**asked)
         while True:
             time.sleep(interval)
