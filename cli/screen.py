@@ -6,6 +6,8 @@ Knows how it looks; when it is there, and what it says, is decided by its users.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
@@ -75,10 +77,10 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
-        return self._console.size.width, self._console.size.height
+        """Columns and lines as they are now, whatever COLUMNS and LINES have said once."""
+        columns, lines = self._console.size = os.get_terminal_size(sys.stdout.fileno())
+        return columns, lines
 
     def show(self, lines: Iterable[Line]) -> None:
         """Draw these lines."""

@@ -14,8 +14,8 @@ from cipu_xdp.cli.output import Column, Row
 from cipu_xdp.cli.top_sections import Section, sections, totals
 
 GAP = "  "
-# A column of words is not cut to less.
-LEAST = 4
+# A column of words is not cut to less; what is last on the line goes before.
+LEAST = 8
 KEYS = "q ends; b, p, d sort"
 # Lines of a section besides its rows: what is between it and the one before, and its titles.
 AROUND = 2

@@ -64,14 +64,13 @@ def totals(answer: Row) -> str:
         packets, octets = (
             sum(eni[end][name] for eni in answer["enis"]) for name in ("packets", "bytes")
         )
-        words.append(f"{verb} {shortened(packets)}/s {shortened(octets * 8, 'bit')}/s")
+        words.append(f"{verb} {shortened(packets)}/s {shortened(octets * 8, 'bit')}")
     dropped = sum(one["packets"] for one in answer["verdicts"] if one["action"] == "drop")
-    in_use = answer["sessions"]["in_use"]
-    words += [f"dropped {shortened(dropped)}/s", f"{shortened(in_use)} sessions"]
+    words.append(f"drop {shortened(dropped)}/s")
     sized = [one for one in answer["tables"] if one["name"] not in ALWAYS]
     fullest = max(sized, key=lambda one: one["used_percent"] or 0, default=None)
     words += [f"{fullest['name']} {fullest['used_percent'] or 0} % full"] if fullest else []
-    return "; ".join(words)
+    return ", ".join([*words, f"{shortened(answer['sessions']['in_use'])} sessions"])
 
 
 def _amounts(eni: Row, sort: str) -> tuple[float, ...]:

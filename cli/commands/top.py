@@ -77,7 +77,7 @@ def _fill_screen(reader: Top, name: str, interval: float, count: int | None, sor
             if answer is None:
                 screen.show([Line(f"cipu-xdp top  {name}  measures for {interval:g} s", "head")])
             else:
-                screen.show(layout(answer, *screen.size, sort))
+                screen.show(layout(answer, *screen.size(), sort))
             if number == count:
                 return
             key = keyboard.wait(max(0.0, due - time.monotonic()))

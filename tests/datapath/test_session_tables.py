@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import struct
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,46 +16,27 @@ from typing import Any
 
 import pytest
 from session_rows import DB, KEY, SECOND, WEB, End, packed, two_vpcs
+from session_tables import MILLION, emptied, pinned, write
 
 from cipu_xdp.loader import abi, maps, session_ends, session_filters, sessions, timeouts
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.overlay import Overlay
 from cipu_xdp.loader.sessions import Listing
-from cipu_xdp.loader.tables import SIZED, Tables, checked_sizes
+from cipu_xdp.loader.tables import Tables
 
-MILLION = 1_000_000
 MEGABYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def pins() -> Iterator[Path]:
-    """A directory with the tables pinned in it, on a bpffs of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="cipu-xdp-sessions-"))
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(directory)], check=True)
-    try:
-        sizes = dict.fromkeys(SIZED, 1024) | {"sessions": MILLION}
-        Tables.create(directory, checked_sizes(sizes)).close()
+    with pinned() as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
-        directory.rmdir()
 
 
 @pytest.fixture
 def tables(pins: Path) -> Iterator[Tables]:
-    """The tables, open; sessions live for 300 s, and there are none."""
-    opened = Tables.open(pins)
-    for number in timeouts.states().values():
-        opened["timeouts"].put(abi.u32(number), abi.record("timeout").pack(ns=300 * SECOND))
-    sessions.flush(opened)
-    for name in ("sessions", "owners", "policies"):
-        opened[name].remove_all([key for key, _ in opened[name].items()])
-    yield opened
-    opened.close()
-
-
-def write(tables: Tables, *rows: tuple[bytes, bytes]) -> None:
-    maps.update_many(tables["sessions"].fd, dict(rows))
+    with emptied(pins) as opened:
+        yield opened
 
 
 def ports(pins: Path, limit: int | None = None, **filters: Any) -> set[int]:
