@@ -60,13 +60,13 @@ def _verdicts(answer: Row, per_second: bool) -> Iterator[Shown]:
     columns = (
         Column("verdict", "verdict"),
         Column("action", "action"),
-        Column(_packets_title(per_second), _whole("packets"), numeric=True),
+        Column(_title("packets", per_second), _whole("packets"), numeric=True),
         _size("bytes", per_second),
     )
     verdicts = answer.get("verdicts", ())
-    dropped = [one for one in verdicts if one["action"] == "drop"]
-    yield Shown("carried", [one for one in verdicts if one not in dropped], columns)
-    yield Shown("dropped", dropped, columns)
+    for title, dropped in (("carried", False), ("dropped", True)):
+        rows = [one for one in verdicts if (one["action"] == "drop") is dropped]
+        yield Shown(title, rows, columns)
 
 
 def _hosts(answer: Row) -> Sequence[Row]:
@@ -103,14 +103,13 @@ def _host_columns(per_second: bool) -> list[Column]:
 
 def _uplink_columns(per_second: bool) -> list[Column]:
     """The last four are the kernel's counters of the device, with all that is not the overlay's."""
-    drops, errors = ("sent_dropped", "received_dropped"), ("sent_errors", "received_errors")
     return [
         Column("uplink", "iface"),
         *_sides(per_second),
         _size("device/sent_bytes", per_second, "NIC out"),
         _size("device/received_bytes", per_second, "NIC in"),
-        Column("drops", _of_device(drops), numeric=True),
-        Column("errors", _of_device(errors), numeric=True),
+        Column(_title("drops", per_second), _both_ways("dropped"), numeric=True),
+        Column(_title("errors", per_second), _both_ways("errors"), numeric=True),
     ]
 
 
@@ -124,8 +123,12 @@ def _sides(per_second: bool) -> list[Column]:
     return found
 
 
-def _of_device(names: Sequence[str]) -> Cell:
-    return lambda row: row["device"] and _about(sum(row["device"][name] for name in names))
+def _both_ways(name: str) -> Cell:
+    def cell(row: Row) -> object:
+        device = row["device"]
+        return device and _about(sum(device[f"{side}_{name}"] for side in ("sent", "received")))
+
+    return cell
 
 
 def _limit_columns(per_second: bool) -> list[Column]:
@@ -151,8 +154,7 @@ def _session_columns(per_second: bool) -> list[Column]:
 
 
 def _number(title: str, path: str, per_second: bool) -> Column:
-    shown = f"{title}/s" if per_second else title
-    return Column(shown, lambda row: _about(_at(row, path)), numeric=True)
+    return Column(_title(title, per_second), lambda row: _about(_at(row, path)), numeric=True)
 
 
 def _size(path: str, per_second: bool, title: str = "") -> Column:
@@ -162,8 +164,8 @@ def _size(path: str, per_second: bool, title: str = "") -> Column:
     return Column(shown, lambda row: _about(_at(row, path), unit, factor), numeric=True)
 
 
-def _packets_title(per_second: bool) -> str:
-    return "packets/s" if per_second else "packets"
+def _title(title: str, per_second: bool) -> str:
+    return f"{title}/s" if per_second else title
 
 
 def _whole(path: str) -> Cell:
