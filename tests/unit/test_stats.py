@@ -23,7 +23,7 @@ class Opened(Exception):
 
 
 def read(monkeypatch: pytest.MonkeyPatch, *came: Exception, pins: int = 9) -> None:
-    """Read an instance whose tables fail to open like this; its pins are gone after `pins` tries."""
+    """Read an instance whose tables fail to open like this; pins go after `pins`."""
     tries: list[Path] = []
 
     def opening(place: Path) -> Tables:
