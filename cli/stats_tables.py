@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was counted, as tables: which there are, what is in them, and what comes first.
 
-Totals and rates have the same tables, with other titles. No table is wider
-than 80 columns, as long as names are short.
+Totals and rates have the same tables; rates are of packets and bits a second. No
+table is wider than 80 columns, as long as names are short.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cipu_xdp.cli.output import Column, Row
 
 Cell = Callable[[Row], object]
 OF_SESSIONS = ("opened", "refused")
+WHOLE_PACKETS = Column("packets", "packets", numeric=True)
 
 
 class Shown(NamedTuple):
@@ -34,7 +35,7 @@ def tables(answer: Row, *, per_second: bool = False) -> Iterator[Shown]:
         Shown("uplinks", answer.get("uplinks", ()), _uplink_columns(per_second)),
         Shown("hosts", _hosts(answer), _host_columns(per_second)),
         Shown("limits", answer.get("limits", ()), _limit_columns(per_second)),
-        Shown("sessions", _with_sessions(answer), _session_columns(per_second)),
+        Shown("sessions", _with_sessions(answer), _session_columns()),
         Shown("tables", _filled(answer), [c for c in TABLE_COLUMNS if c.title != "kind"]),
     )
     for title, rows, columns in found:
@@ -60,7 +61,7 @@ def _verdicts(answer: Row, per_second: bool) -> Iterator[Shown]:
     columns = (
         Column("verdict", "verdict"),
         Column("action", "action"),
-        Column(_title("packets", per_second), _whole("packets"), numeric=True),
+        _number("packets", "packets") if per_second else WHOLE_PACKETS,
         _size("bytes", per_second),
     )
     verdicts = answer.get("verdicts", ())
@@ -90,9 +91,9 @@ def _ends(key: str, title: str, per_second: bool) -> list[Column]:
     of = [Column(title, key)] + ([Column("VPC", "vpc")] if key == "eni" else [])
     for end in ("egress", "ingress"):
         of += [
-            _number(end, f"{end}/packets", per_second),
+            _number(end, f"{end}/packets"),
             _size(f"{end}/bytes", per_second),
-            _number("drops", f"{end}/dropped_packets", per_second),
+            _number("drops", f"{end}/dropped_packets"),
         ]
     return of
 
@@ -108,8 +109,8 @@ def _uplink_columns(per_second: bool) -> list[Column]:
         *_sides(per_second),
         _size("device/sent_bytes", per_second, "NIC out"),
         _size("device/received_bytes", per_second, "NIC in"),
-        Column(_title("drops", per_second), _both_ways("dropped"), numeric=True),
-        Column(_title("errors", per_second), _both_ways("errors"), numeric=True),
+        Column("drops", _both_ways("dropped"), numeric=True),
+        Column("errors", _both_ways("errors"), numeric=True),
     ]
 
 
@@ -117,7 +118,7 @@ def _sides(per_second: bool) -> list[Column]:
     found = []
     for side in ("sent", "received"):
         found += [
-            _number(side, f"{side}/packets", per_second),
+            _number(side, f"{side}/packets"),
             _size(f"{side}/bytes", per_second),
         ]
     return found
@@ -138,23 +139,23 @@ def _limit_columns(per_second: bool) -> list[Column]:
     return [
         Column("limit of", lambda row: f"{row['scope'].upper()} {row['name']}"),
         Column("direction", "direction"),
-        _number("passed", "counters/packets", per_second),
+        _number("passed", "counters/packets"),
         _size("counters/bytes", per_second),
-        *(_number(title, f"counters/{name}", per_second) for title, name in counts),
+        *(_number(title, f"counters/{name}") for title, name in counts),
     ]
 
 
-def _session_columns(per_second: bool) -> list[Column]:
+def _session_columns() -> list[Column]:
     return [
         Column("ENI", "eni"),
         Column("in use", _whole("sessions/in_use"), numeric=True),
         Column("quota", _whole("sessions/quota"), numeric=True),
-        *(_number(n, f"sessions/{n}", per_second) for n in ("opened", "evicted", "refused")),
+        *(_number(n, f"sessions/{n}") for n in ("opened", "evicted", "refused")),
     ]
 
 
-def _number(title: str, path: str, per_second: bool) -> Column:
-    return Column(_title(title, per_second), lambda row: _about(_at(row, path)), numeric=True)
+def _number(title: str, path: str) -> Column:
+    return Column(title, lambda row: _about(_at(row, path)), numeric=True)
 
 
 def _size(path: str, per_second: bool, title: str = "") -> Column:
@@ -162,10 +163,6 @@ def _size(path: str, per_second: bool, title: str = "") -> Column:
     shown = title or ("bit/s" if per_second else "bytes")
     factor, unit = (8, "bit") if per_second else (1, "b")
     return Column(shown, lambda row: _about(_at(row, path), unit, factor), numeric=True)
-
-
-def _title(title: str, per_second: bool) -> str:
-    return f"{title}/s" if per_second else title
 
 
 def _whole(path: str) -> Cell:

@@ -77,7 +77,7 @@ def _show(answer: Row) -> None:
         output.show_line(answer, "")
         return
     at = time.strftime("%H:%M:%S", time.localtime(answer["time"]))
-    output.say(f"{at}, of {answer['over_s']:g} s")
+    output.say(f"{at}, a second, over {answer['over_s']:g} s")
     _print(answer, per_second=True)
     output.say("")
 
