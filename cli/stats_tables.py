@@ -36,7 +36,9 @@ def tables(answer: Row, *, per_second: bool = False) -> Iterator[Shown]:
         Shown("hosts", _hosts(answer), _host_columns(per_second)),
         Shown("limits", answer.get("limits", ()), _limit_columns(per_second)),
         Shown("sessions", _with_sessions(answer), _session_columns()),
-        Shown("tables", _filled(answer), [c for c in TABLE_COLUMNS if c.title != "kind"]),
+        Shown(
+            "tables", _filled(answer, per_second), [c for c in TABLE_COLUMNS if c.title != "kind"]
+        ),
     )
     for title, rows, columns in found:
         busy = [row for row in rows if weight(row)]
@@ -83,8 +85,10 @@ def _with_sessions(answer: Row) -> list[Row]:
     ]
 
 
-def _filled(answer: Row) -> list[Row]:
-    return [one for one in answer.get("tables", ()) if one["entries"]]
+def _filled(answer: Row, per_second: bool) -> list[Row]:
+    """Those with entries; beside rates, which come again and again, those that need more room."""
+    filled = [one for one in answer.get("tables", ()) if one["entries"]]
+    return [one for one in filled if not per_second or one["pressure"] != "room"]
 
 
 def _ends(key: str, title: str, per_second: bool) -> list[Column]:

@@ -40,8 +40,9 @@ def stats(
 
     Of an ENI or a VPC of this host, EGRESS is what tenants sent, INGRESS what they
     got. An uplink has SENT and RECEIVED what is the overlay's; NIC OUT and the
-    columns after it are the kernel's own counters, of everything. Numbers are
-    short, and what has had no packet is left out; --json has all, whole.
+    columns after it are the kernel's own counters, of everything. A super-packet
+    is one packet, but to limits as many as it is cut into. Numbers are short, and
+    what has had no packet is left out; --json has all, whole.
     """
     if interval is not None and not watch:
         raise click.UsageError("--interval goes with --watch.")

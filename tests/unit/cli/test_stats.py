@@ -39,6 +39,13 @@ def test_the_busiest_come_first_and_drops_apart_and_nothing_that_is_zero() -> No
     }
 
 
+def test_beside_rates_only_tables_that_need_room_are_shown() -> None:
+    answer = deepcopy(STATS)
+    assert "tables" not in titles(answer, per_second=True)
+    answer["tables"][0]["pressure"] = "nearly full"  # type: ignore[index]
+    assert titles(answer, per_second=True)["tables"] == ["addresses"]
+
+
 def test_of_an_uplink_its_hosts_are_shown() -> None:
     part = {name: STATS[name] for name in ("instance", "time", "uplinks", "hosts")}
     assert titles(part) == {"uplinks": ["eth0"], "hosts": ["192.0.2.9"]}
