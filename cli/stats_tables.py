@@ -15,6 +15,7 @@ from cipu_xdp.cli.output import Column, Row
 
 Cell = Callable[[Row], object]
 OF_SESSIONS = ("opened", "refused")
+FULLNESS = [column for column in TABLE_COLUMNS if column.title != "kind"]
 WHOLE_PACKETS = Column("packets", "packets", numeric=True)
 
 

@@ -19,9 +19,8 @@ from cipu_xdp.loader.records import Address, Eni, Link, Model, Uplink
 from cipu_xdp.loader.tables import Tables
 
 Answer = dict[str, Any]
-ENI_ENDS, ENI_COUNTS = (
-    ("egress", "ingress"), ("packets", "bytes", "dropped_packets", "dropped_bytes"),
-)  # fmt: skip
+ENI_ENDS = ("egress", "ingress")
+ENI_COUNTS = ("packets", "bytes", "dropped_packets", "dropped_bytes")
 HOST_ENDS, HOST_COUNTS = ("sent", "received"), ("packets", "bytes")
 TRIED = "read what was counted"
 ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
