@@ -102,7 +102,7 @@ VERDICTS = (
     _one("bytes_total", "Bytes of these packets.", "verdicts", VERDICT, "bytes"),
 )
 ENIS = (
-    _ends("eni_packets_total", "Packets an ENI sent (egress), got (ingress); a super-packet is one.",
+    _ends("eni_packets_total", "Packets an ENI sent (egress), got (ingress); super-packets whole.",
           "enis", ENI, TENANT, "{}/packets"),
     _ends("eni_bytes_total", "Bytes of these packets, as Ethernet frames without the tunnel.",
           "enis", ENI, TENANT, "{}/bytes"),
