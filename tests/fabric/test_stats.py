@@ -54,7 +54,7 @@ def answers(lab: Built, host: str) -> int:
 
 
 class Grown(NamedTuple):
-    """What came of packets: what is told of an ENI, what its device has seen, its host's answers."""
+    """What is told of an ENI, what its device has seen, and how often its host has answered."""
 
     told: Ends
     seen: Ends
