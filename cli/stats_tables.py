@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was counted, as tables: which there are, what is in them, and what comes first.
 
-Totals and rates have the same tables, with other titles. No table is wider
-than 80 columns, as long as names are short.
+Totals and rates have the same tables; rates are of packets and bits a second. No
+table is wider than 80 columns, as long as names are short.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from cipu_xdp.cli.output import Column, Row
 
 Cell = Callable[[Row], object]
 OF_SESSIONS = ("opened", "refused")
+FULLNESS = [column for column in TABLE_COLUMNS if column.title != "kind"]
+WHOLE_PACKETS = Column("packets", "packets", numeric=True)
 
 
 class Shown(NamedTuple):
@@ -34,8 +36,10 @@ def tables(answer: Row, *, per_second: bool = False) -> Iterator[Shown]:
         Shown("uplinks", answer.get("uplinks", ()), _uplink_columns(per_second)),
         Shown("hosts", _hosts(answer), _host_columns(per_second)),
         Shown("limits", answer.get("limits", ()), _limit_columns(per_second)),
-        Shown("sessions", _with_sessions(answer), _session_columns(per_second)),
-        Shown("tables", _filled(answer), [c for c in TABLE_COLUMNS if c.title != "kind"]),
+        Shown("sessions", _with_sessions(answer), _session_columns()),
+        Shown(
+            "tables", _filled(answer, per_second), [c for c in TABLE_COLUMNS if c.title != "kind"]
+        ),
     )
     for title, rows, columns in found:
         busy = [row for row in rows if weight(row)]
@@ -60,13 +64,13 @@ def _verdicts(answer: Row, per_second: bool) -> Iterator[Shown]:
     columns = (
         Column("verdict", "verdict"),
         Column("action", "action"),
-        Column(_packets_title(per_second), _whole("packets"), numeric=True),
+        number("packets", "packets") if per_second else WHOLE_PACKETS,
         size("bytes", per_second),
     )
     verdicts = answer.get("verdicts", ())
-    dropped = [one for one in verdicts if one["action"] == "drop"]
-    yield Shown("carried", [one for one in verdicts if one not in dropped], columns)
-    yield Shown("dropped", dropped, columns)
+    for title, dropped in (("carried", False), ("dropped", True)):
+        rows = [one for one in verdicts if (one["action"] == "drop") is dropped]
+        yield Shown(title, rows, columns)
 
 
 def _hosts(answer: Row) -> Sequence[Row]:
@@ -82,17 +86,19 @@ def _with_sessions(answer: Row) -> list[Row]:
     ]
 
 
-def _filled(answer: Row) -> list[Row]:
-    return [one for one in answer.get("tables", ()) if one["entries"]]
+def _filled(answer: Row, per_second: bool) -> list[Row]:
+    """Those with entries; beside rates, which come again and again, those that need more room."""
+    filled = [one for one in answer.get("tables", ()) if one["entries"]]
+    return [one for one in filled if not per_second or one["pressure"] != "room"]
 
 
 def _ends(key: str, title: str, per_second: bool) -> list[Column]:
     of = [Column(title, key)] + ([Column("VPC", "vpc")] if key == "eni" else [])
     for end in ("egress", "ingress"):
         of += [
-            number(end, f"{end}/packets", per_second),
+            number(end, f"{end}/packets"),
             size(f"{end}/bytes", per_second),
-            number("drops", f"{end}/dropped_packets", per_second),
+            number("drops", f"{end}/dropped_packets"),
         ]
     return of
 
@@ -103,14 +109,13 @@ def _host_columns(per_second: bool) -> list[Column]:
 
 def _uplink_columns(per_second: bool) -> list[Column]:
     """The last four are the kernel's counters of the device, with all that is not the overlay's."""
-    drops, errors = ("sent_dropped", "received_dropped"), ("sent_errors", "received_errors")
     return [
         Column("uplink", "iface"),
         *_sides(per_second),
         size("device/sent_bytes", per_second, "NIC out"),
         size("device/received_bytes", per_second, "NIC in"),
-        Column("drops", _of_device(drops), numeric=True),
-        Column("errors", _of_device(errors), numeric=True),
+        Column("drops", _both_ways("dropped"), numeric=True),
+        Column("errors", _both_ways("errors"), numeric=True),
     ]
 
 
@@ -118,14 +123,18 @@ def _sides(per_second: bool) -> list[Column]:
     found = []
     for side in ("sent", "received"):
         found += [
-            number(side, f"{side}/packets", per_second),
+            number(side, f"{side}/packets"),
             size(f"{side}/bytes", per_second),
         ]
     return found
 
 
-def _of_device(names: Sequence[str]) -> Cell:
-    return lambda row: row["device"] and shortened(sum(row["device"][name] for name in names))
+def _both_ways(name: str) -> Cell:
+    def cell(row: Row) -> object:
+        device = row["device"]
+        return device and shortened(sum(device[f"{side}_{name}"] for side in ("sent", "received")))
+
+    return cell
 
 
 def _limit_columns(per_second: bool) -> list[Column]:
@@ -135,25 +144,24 @@ def _limit_columns(per_second: bool) -> list[Column]:
     return [
         Column("limit of", lambda row: f"{row['scope'].upper()} {row['name']}"),
         Column("direction", "direction"),
-        number("passed", "counters/packets", per_second),
+        number("passed", "counters/packets"),
         size("counters/bytes", per_second),
-        *(number(title, f"counters/{name}", per_second) for title, name in counts),
+        *(number(title, f"counters/{name}") for title, name in counts),
     ]
 
 
-def _session_columns(per_second: bool) -> list[Column]:
+def _session_columns() -> list[Column]:
     return [
         Column("ENI", "eni"),
         Column("in use", _whole("sessions/in_use"), numeric=True),
         Column("quota", _whole("sessions/quota"), numeric=True),
-        *(number(n, f"sessions/{n}", per_second) for n in ("opened", "evicted", "refused")),
+        *(number(n, f"sessions/{n}") for n in ("opened", "evicted", "refused")),
     ]
 
 
-def number(title: str, path: str, per_second: bool) -> Column:
+def number(title: str, path: str) -> Column:
     """A number that is at "egress/packets" of a row, in short."""
-    shown = f"{title}/s" if per_second else title
-    return Column(shown, lambda row: shortened(_at(row, path)), numeric=True)
+    return Column(title, lambda row: shortened(_at(row, path)), numeric=True)
 
 
 def size(path: str, per_second: bool, title: str = "") -> Column:
@@ -161,10 +169,6 @@ def size(path: str, per_second: bool, title: str = "") -> Column:
     shown = title or ("bit/s" if per_second else "bytes")
     factor, unit = (8, "bit") if per_second else (1, "b")
     return Column(shown, lambda row: shortened(_at(row, path), unit, factor), numeric=True)
-
-
-def _packets_title(per_second: bool) -> str:
-    return "packets/s" if per_second else "packets"
 
 
 def _whole(path: str) -> Cell:

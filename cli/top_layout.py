@@ -31,7 +31,7 @@ class Line(NamedTuple):
 def layout(answer: Row, width: int, height: int, sort: str) -> list[Line]:
     """The screen in so many columns and lines."""
     at = time.strftime("%H:%M:%S", time.localtime(answer["time"]))
-    head = f"cipu-xdp top  {answer['instance']}  {at}  over {answer['over_s']:.1f} s, by {sort}"
+    head = f"cipu-xdp {answer['instance']}  {at}  rates of {answer['over_s']:.1f} s, by {sort}"
     lines = [Line(_both(head, KEYS, width), "head"), Line(_cut(totals(answer), width))]
     found = sections(answer, sort)
     room = height - len(lines)

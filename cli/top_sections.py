@@ -131,14 +131,14 @@ def _term(name: str, unit: str = "") -> Callable[[Row], str | None]:
     return lambda limit: shortened(limit[name], unit)
 
 
-CARRIED = (Column("verdict", "verdict"), number("packets", "packets", True), size("bytes", True))
+CARRIED = (Column("verdict", "verdict"), number("packets/s", "packets"), size("bytes", True))
 DROPPED = (*CARRIED, Column("meaning", _meaning))
 SESSIONS = (
     Column("session", protocol),
     Column("VPC", lambda session: session["opener"]["vpc"]),
     Column("opener", _end("opener")),
     Column("responder", _end("responder")),
-    number("packets", "rate/packets", True),
+    number("packets/s", "rate/packets"),
     size("rate/bytes", True),
 )
 LIMITS = (
@@ -147,9 +147,9 @@ LIMITS = (
     Column("rate", _term("rate_bps", "bit"), numeric=True),
     size("counters/bytes", True),
     Column("pps", _term("pps"), numeric=True),
-    number("packets", "counters/packets", True),
+    number("packets/s", "counters/packets"),
     Column("refused/s", lambda limit: shortened(_refused(limit)), numeric=True),
-    number("marked", "counters/marked", True),
+    number("marked/s", "counters/marked"),
 )
 TABLES = (
     Column("table", "name"),

@@ -102,7 +102,7 @@ VERDICTS = (
     _one("bytes_total", "Bytes of these packets.", "verdicts", VERDICT, "bytes"),
 )
 ENIS = (
-    _ends("eni_packets_total", "Packets that an ENI sent (egress) and got (ingress).",
+    _ends("eni_packets_total", "Packets an ENI sent (egress), got (ingress); super-packets whole.",
           "enis", ENI, TENANT, "{}/packets"),
     _ends("eni_bytes_total", "Bytes of these packets, as Ethernet frames without the tunnel.",
           "enis", ENI, TENANT, "{}/bytes"),
@@ -143,7 +143,7 @@ UNDERLAY = (
           "uplinks", UPLINK, SIDES, "device/{}_errors"),
 )  # fmt: skip
 LIMITS = (
-    _one("limit_packets_total", "Packets that a limit let through.",
+    _one("limit_packets_total", "Packets that a limit let through, super-packets cut.",
          "limits", LIMIT, "counters/packets"),
     _one("limit_bytes_total", "Bytes of these packets.", "limits", LIMIT, "counters/bytes"),
     _over("dropped_packets_total", "Packets that it dropped, over its rate or its pps.", "packets"),

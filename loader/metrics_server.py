@@ -62,7 +62,7 @@ class Server(ThreadingMixIn, WSGIServer):
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._connections: set[socket.socket] = set()
         try:
-            super().__init__((address, port), _Handler)
+            super().__init__((address, port), Handler)
         except OSError as error:
             raise _refused(listen, error) from error
         self.set_app(make_wsgi_app(registry))
@@ -103,7 +103,9 @@ class Server(ThreadingMixIn, WSGIServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(WSGIRequestHandler):
+class Handler(WSGIRequestHandler):
+    """Answers one request, and writes no log."""
+
     timeout = PATIENCE_S
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

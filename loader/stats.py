@@ -5,7 +5,6 @@ Read from the tables and from the kernel's devices at one moment; rates are
 left to who reads twice. Changes nothing, and waits for nobody.
 """
 
-import errno
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -20,11 +19,11 @@ from cipu_xdp.loader.records import Address, Eni, Link, Model, Uplink
 from cipu_xdp.loader.tables import Tables
 
 Answer = dict[str, Any]
-ENI_ENDS, ENI_COUNTS = (
-    ("egress", "ingress"), ("packets", "bytes", "dropped_packets", "dropped_bytes"),
-)  # fmt: skip
+ENI_ENDS = ("egress", "ingress")
+ENI_COUNTS = ("packets", "bytes", "dropped_packets", "dropped_bytes")
 HOST_ENDS, HOST_COUNTS = ("sent", "received"), ("packets", "bytes")
 TRIED = "read what was counted"
+ATTACH_HINT = "Attach an interface first: cipu-xdp attach IFACE."
 # An upgrade may remove tables while they are opened; then there are newer ones.
 TRIES = 3
 
@@ -40,9 +39,7 @@ def stats(place: Place, model: Model) -> Answer:
     """
     record = place.record()
     if record is None or place.pins is None:
-        raise NotAttached(
-            TRIED, "nothing is attached", "Attach an interface first: cipu-xdp attach IFACE."
-        )
+        raise NotAttached(TRIED, "nothing is attached", ATTACH_HINT)
     with closing(opened(place)) as tables:
         return {"instance": place.instance, "time": time.time()} | _read(tables, model, record)
 
@@ -55,10 +52,12 @@ def opened(place: Place) -> Tables:
             break
         try:
             return Tables.open(pins)
-        except KernelRefused as error:
-            if error.errno != errno.ENOENT or not left:
+        except (NotAttached, KernelRefused):
+            if not left:
                 raise
-    raise NotAttached(TRIED, "it is being detached")
+        except FileNotFoundError:
+            continue
+    raise NotAttached(TRIED, "it is being detached", ATTACH_HINT)
 
 
 def _read(tables: Tables, model: Model, record: Record) -> Answer:

@@ -117,10 +117,13 @@ class Tables:
     def of(cls, generation: Path) -> "Tables":
         """Open the tables of a generation, in whatever layout. Raises LayoutMismatch if unknown."""
         named = layouts.read(generations.layout_of(generation))
-        opened = {
-            name: Table(table, kernel.open_pin(str(generation / name)))
-            for name, table in named.tables.items()
-        }
+        opened: dict[str, Table] = {}
+        try:
+            for name, table in named.tables.items():
+                opened[name] = Table(table, kernel.open_pin(str(generation / name)))
+        except KernelRefused:
+            cls(generation, opened).close()
+            raise
         return cls(generation, opened)
 
     @classmethod

@@ -40,8 +40,9 @@ def stats(
 
     Of an ENI or a VPC of this host, EGRESS is what tenants sent, INGRESS what they
     got. An uplink has SENT and RECEIVED what is the overlay's; NIC OUT and the
-    columns after it are the kernel's own counters, of everything. Numbers are
-    short, and what has had no packet is left out; --json has all, whole.
+    columns after it are the kernel's own counters, of everything. A super-packet
+    is one packet, but to limits as many as it is cut into. Numbers are short, and
+    what has had no packet is left out; --json has all, whole.
     """
     if interval is not None and not watch:
         raise click.UsageError("--interval goes with --watch.")
@@ -78,7 +79,7 @@ def _show(answer: Row) -> None:
         output.show_line(answer, "")
         return
     at = time.strftime("%H:%M:%S", time.localtime(answer["time"]))
-    output.say(f"{at}, of {answer['over_s']:g} s")
+    output.say(f"{at}, a second, over {answer['over_s']:g} s")
     _print(answer, per_second=True)
     output.say("")
 

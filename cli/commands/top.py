@@ -75,7 +75,7 @@ def _fill_screen(reader: Top, name: str, interval: float, count: int | None, sor
     with Screen() as screen, Keyboard() as keyboard:
         while True:
             if answer is None:
-                screen.show([Line(f"cipu-xdp top  {name}  measures for {interval:g} s", "head")])
+                screen.show([Line(f"cipu-xdp {name}  measures for {interval:g} s", "head")])
             else:
                 screen.show(layout(answer, *screen.size(), sort))
             if number == count:
@@ -103,7 +103,7 @@ def _print_one(answer: Row, sort: str) -> None:
         output.show_line(answer, "")
         return
     at = time.strftime("%H:%M:%S", time.localtime(answer["time"]))
-    output.say(f"{at}, of {answer['over_s']:g} s: {totals(answer)}")
+    output.say(f"{at}, rates of {answer['over_s']:g} s: {totals(answer)}")
     for section in sections(answer, sort):
         output.print_table(section.rows[:MOST_ROWS], section.columns, section.title)
         if section.note:

@@ -63,7 +63,7 @@ def start(lab: Built, screen: Tmux, *words: str) -> None:
 def ends(screen: Tmux) -> None:
     """It has ended well: what was on the terminal is there again, and what is typed is seen."""
     lines = screen.wait_for("ended 0")
-    assert not any("EGRESS/S" in line for line in lines)
+    assert not any("EGRESS" in line for line in lines)
     screen.type("echo it is $((40 + 2))", "Enter")
     lines = screen.wait_for("it is 42")
     assert any(line.startswith(f"{PROMPT} echo it is") for line in lines)
@@ -82,7 +82,7 @@ def test_a_screen_of_80_columns_shows_who_sends_and_what_is_dropped(
     lines = screen.lines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("cipu-xdp top")
+    assert lines[0].startswith(f"cipu-xdp {lab.netns('alpha')}")
     assert {"client", "far"} <= {*screen.row("icmp")}
     screen.type(key)
     ends(screen)

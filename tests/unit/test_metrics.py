@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from copy import deepcopy
 from typing import Any
 
@@ -133,6 +134,26 @@ def test_what_cannot_be_read_is_told_and_what_can_be_then_again(
     assert not [name for name, _ in first if "packets" in name]
     assert parsed(metrics.text(collector)) == told(STATS)
     assert collector.error is None
+
+
+def test_one_scrape_is_made_at_a_time() -> None:
+    inside, most = [0], [0]
+
+    def read() -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        # Long enough for the others to come in, if they could.
+        threading.Event().wait(0.02)
+        inside[0] -= 1
+        return STATS
+
+    collector = metrics.Stats(read, "default")
+    threads = [threading.Thread(target=collector.collect) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
 
 
 def scrape(query: str = "", **headers: str) -> tuple[dict[str, str], str]:

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 from fake_overlay import STATS
 
-from cipu_xdp.loader import metrics
+from cipu_xdp.loader import metrics, metrics_server
 from cipu_xdp.loader.errors import BadInput, KernelRefused
 from cipu_xdp.loader.metrics_server import Server, parse
 
@@ -41,7 +41,11 @@ def test_metrics_are_served_on_both_families(listen: str) -> None:
             assert b'cipu_xdp_up{overlay="default"} 1.0' in answer.read()
 
 
-def test_a_client_that_says_nothing_keeps_nobody_waiting_and_no_thread_is_left() -> None:
+@pytest.mark.timeout(30)
+def test_a_client_that_says_nothing_keeps_nobody_waiting_and_no_thread_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_server.Handler, "timeout", None)
     before = threading.active_count()
     with (
         serving("127.0.0.1:0") as server,
@@ -53,6 +57,20 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting_and_no_thread_is_left()
         server.server_close()
         assert silent.recv(1) == b""
     assert threading.active_count() == before
+
+
+def test_a_client_that_says_nothing_is_cut_off_and_nothing_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(metrics_server.Handler, "timeout", 0.01)
+    with (
+        serving("127.0.0.1:0") as server,
+        socket.create_connection(server.server_address[:2], timeout=5) as silent,
+    ):
+        assert silent.recv(1) == b""
+        with urlopen(server.url, timeout=5) as answer:
+            assert answer.status == 200
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,13 @@ def test_the_busiest_come_first_and_drops_apart_and_nothing_that_is_zero() -> No
     }
 
 
+def test_beside_rates_only_tables_that_need_room_are_shown() -> None:
+    answer = deepcopy(STATS)
+    assert "tables" not in titles(answer, per_second=True)
+    answer["tables"][0]["pressure"] = "nearly full"  # type: ignore[index]
+    assert titles(answer, per_second=True)["tables"] == ["addresses"]
+
+
 def test_of_an_uplink_its_hosts_are_shown() -> None:
     part = {name: STATS[name] for name in ("instance", "time", "uplinks", "hosts")}
     assert titles(part) == {"uplinks": ["eth0"], "hosts": ["192.0.2.9"]}
@@ -49,6 +56,31 @@ def test_no_line_of_a_table_is_longer_than_a_terminal_is_wide(run: Run) -> None:
     assert max(map(len, lines)) <= 80
     (web,) = [line for line in lines if line.startswith("web  blue")]
     assert web.split() == ["web", "blue", "1.2k", "3.4mb", "5", "800", "3.4mb", "5"]
+
+
+def grown(value: Any, factor: int) -> Any:
+    """An answer with all numbers so many times as big, but for how full tables are."""
+    if isinstance(value, dict):
+        return {key: grown(one, 1 if key == "tables" else factor) for key, one in value.items()}
+    if isinstance(value, list):
+        return [grown(one, factor) for one in value]
+    return value * factor if isinstance(value, int) and value is not True else value
+
+
+def test_big_rates_fit_as_well(
+    run: Run, fake: FakeOverlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_: float) -> None:
+        if fake.answers["stats"] is not STATS:
+            raise KeyboardInterrupt
+        later = {"time": STATS["time"] + 1}  # type: ignore[operator]
+        fake.answers["stats"] = grown(STATS, 13) | later
+
+    monkeypatch.setattr(command.time, "sleep", wait)
+    lines = run("stats --watch").output.splitlines()
+    assert [line for line in lines if "96gbit" in line]
+    assert "sent       send         12k   288mbit" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_as_json_all_is_one_object(run: Run, fake: FakeOverlay) -> None:
@@ -93,7 +125,7 @@ def test_watch_shows_rates_again_and_again_until_it_is_interrupted(
     done = run("stats --watch --interval 2")
     assert done.exit_code == 0
     assert watched == [2.0] * 3
-    assert done.output.count("of 2 s") == 2
+    assert done.output.count("a second, over 2 s") == 2
     rows = [line.split() for line in done.output.splitlines() if line.startswith("web  blue")]
     assert rows == [["web", "blue", "250", "1mbit", "0", "0", "0bit", "0"]] * 2
 
