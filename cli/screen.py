@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cipu_xdp.cli.top_layout import Line
 
 BAR_WIDTH = 20
+# Of a terminal that does not know its size, as a serial line.
+COLUMNS, LINES = 80, 24
 # By what a line is.
 STYLES = {"head": "bold", "note": "dim", "titles": "reverse", "row": "", "alarm": "bold red"}
 
@@ -34,6 +36,7 @@ class Bar:
 
     def show(self, what: str, done: int, total: int, seconds: float) -> None:
         """Draw it: what is done, how many of how many (0: nobody counts), and for how long."""
+        self._console.size = terminal_size(self._console.file.fileno())
         line = progress_line(what, done, total, seconds, self._console.width)
         if self._live is None:
             self._live = Live(line, console=self._console, auto_refresh=False, transient=True,
@@ -55,11 +58,18 @@ def progress_line(what: str, done: int, total: int, seconds: float, width: int) 
     counts = f" {done:,} of {total:,}" if total else ""
     end = Text(f"{counts} {int(seconds) // 60}:{int(seconds) % 60:02}")
     begin = Text(f"… {what} ")
-    begin.truncate(width - len(end) - (BAR_WIDTH if total else 0), overflow="ellipsis")
+    room = width - len(end) - (BAR_WIDTH if total else 0)
+    begin.truncate(max(1, room), overflow="ellipsis")
     bar = [ProgressBar(total=total, completed=done, width=BAR_WIDTH)] if total else []
     line = Table.grid()
     line.add_row(begin, *bar, end)
     return line
+
+
+def terminal_size(terminal: int) -> ConsoleDimensions:
+    """The size that a terminal has now, whatever COLUMNS and LINES of a shell said it was."""
+    columns, lines = os.get_terminal_size(terminal)
+    return ConsoleDimensions(columns or COLUMNS, lines or LINES)
 
 
 class Screen:
@@ -78,9 +88,9 @@ class Screen:
         self._live.stop()
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines as they are now, whatever COLUMNS and LINES have said once."""
-        columns, lines = self._console.size = os.get_terminal_size(sys.stdout.fileno())
-        return columns, lines
+        """Columns and lines as they are now."""
+        self._console.size = size = terminal_size(sys.stdout.fileno())
+        return size
 
     def show(self, lines: Iterable[Line]) -> None:
         """Draw these lines."""

@@ -26,6 +26,11 @@ PATIENCE = 0.4
 EVERY = 0.1
 
 
+def can_erase() -> bool:
+    """Whether the terminal is one on which what is written can be taken back."""
+    return os.environ.get("TERM", "dumb") != "dumb"
+
+
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[None]:
     """Show on a terminal how far the library has come with what it does inside.
@@ -35,7 +40,7 @@ def shown(*, quiet: bool) -> Iterator[None]:
     """
     if quiet or not sys.stderr.isatty():
         yield
-    elif os.environ.get("TERM", "dumb") == "dumb":
+    elif not can_erase():
         with progress.told_to(_Lines()):
             yield
     else:

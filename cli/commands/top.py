@@ -16,6 +16,7 @@ from cipu_xdp.cli.context import chosen_overlay
 from cipu_xdp.cli.output import Row
 from cipu_xdp.cli.params import examples
 from cipu_xdp.cli.top_sections import SESSIONS_BY, SORTS, sections, totals
+from cipu_xdp.cli.waiting import can_erase
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.top import Top
@@ -59,7 +60,7 @@ def top(interval: float, count: int | None, sort: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), chosen_overlay() as net:
         reader = net.top(by=SESSIONS_BY[sort])
-        if sys.stdout.isatty() and not output.wants_json():
+        if sys.stdout.isatty() and can_erase() and not output.wants_json():
             _fill_screen(reader, net.name, interval, count, sort)
         else:
             _print(reader, interval, count, sort)

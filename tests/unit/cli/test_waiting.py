@@ -162,6 +162,14 @@ def test_who_is_answered_at_once_does_not_pay_for_rich() -> None:
     assert terminal.written == "False\r\n"
 
 
+def test_the_line_is_as_wide_as_the_terminal_whatever_a_shell_said_of_it() -> None:
+    terminal = Terminal(command(COUNTS), env={"COLUMNS": "300", "LINES": "9"})
+    terminal.read_until("1,000 of 2,000")
+    terminal.type("\n")
+    terminal.end()
+    assert len(terminal.left()) == 2
+
+
 def test_the_line_fits_80_columns_and_loses_no_number() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(progress_line("filling the table " + "x" * 80, 900_000, 1_000_000, 75.2, 80))
