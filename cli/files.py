@@ -20,8 +20,8 @@ from cipu_xdp.loader.errors import BadInput
 STREAMS = (1, 2)
 
 
-def write(file: str, text: str) -> None:
-    """Write ``text`` to ``file``, "-" for standard output.
+def write(file: str, text: str, option: str = "--output") -> None:
+    """Write ``text`` to ``file``, "-" for standard output; ``option`` is what named it.
 
     A regular file is replaced when all is on the disk, and keeps its mode and
     owner; a symbolic link to one stays. Anything else is written into.
@@ -40,7 +40,7 @@ def write(file: str, text: str) -> None:
         else:
             _replace(target.resolve(), found, text)
     except OSError as error:
-        raise BadInput(f"write {file}", f"{error.strerror}", "Give another --output.") from error
+        raise BadInput(f"write {file}", f"{error.strerror}", f"Give another {option}.") from error
 
 
 def _replaceable(found: os.stat_result) -> bool:

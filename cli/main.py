@@ -25,7 +25,7 @@ from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused
 PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
 NOUNS = (
-    "attach", "detach", "restore", "upgrade", "status", "doctor",
+    "attach", "detach", "restore", "upgrade", "status", "stats", "metrics", "doctor",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
     "trace", "drops", "capture", "flows", "apply", "export", "lab", "completion",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cipu_xdp.loader import rows, sessions
 from cipu_xdp.loader.records import Model
@@ -39,6 +40,18 @@ class Use:
         """Whether there is "room", or it is "nearly full"."""
         scarce = self.percent is not None and self.percent >= NEARLY_FULL
         return "nearly full" if scarce and self.table not in FIXED else "room"
+
+    def plain(self) -> dict[str, Any]:
+        """The same as a dictionary; its keys are a contract."""
+        return {
+            "name": self.table,
+            "entries": self.entries,
+            "max_entries": self.most,
+            "used_percent": self.percent,
+            "pressure": self.pressure,
+            "evicted": self.evicted,
+            "refused": self.refused,
+        }
 
 
 def big(model: Model) -> dict[str, int]:

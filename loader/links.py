@@ -6,16 +6,23 @@ library takes longer than all the rest of such a command. What puts hooks on
 devices (devices.py) uses the library.
 """
 
+import errno
 import socket
 import struct
 from ipaddress import ip_interface
 
+from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.netlink import GETADDR, GETLINK, GETQDISC, Attributes, ask, attributes, dump
 from cipu_xdp.loader.records import Link
 
 # linux/if_link.h and linux/if_addr.h
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_QDISC, IFLA_LINKINFO = 1, 3, 4, 5, 6, 18
-IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
+IFLA_STATS64, IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 23, 37, 46
+# How struct rtnl_link_stats64 begins.
+STATS64 = (
+    "received_packets", "sent_packets", "received_bytes", "sent_bytes",
+    "received_errors", "sent_errors", "received_dropped", "sent_dropped",
+)  # fmt: skip
 INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND = 1  # linux/rtnetlink.h
@@ -41,6 +48,17 @@ def links() -> dict[str, Link]:
         ifindex = struct.unpack_from("=i", body, 4)[0]
         found[text(said[IFLA_IFNAME])] = _link(ifindex, said, networks.get(ifindex, []))
     return found
+
+
+def counters(ifindex: int) -> dict[str, int] | None:
+    """What the kernel has counted of a device (STATS64); None if there is none of that number."""
+    try:
+        ((_, said),) = ask("read a device's counters", GETLINK, link_request(ifindex))
+    except KernelRefused as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return dict(zip(STATS64, struct.unpack_from("=8Q", said[IFLA_STATS64]), strict=True))
 
 
 def peer_mac(name: str) -> str | None:

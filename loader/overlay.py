@@ -4,7 +4,7 @@
 One direction: verb, model (validated), store, rows, tables, hooks. How that is
 made all or nothing is instance.py's; this says what each verb means, and so do
 overlay_enis, overlay_groups, overlay_sessions and overlay_limits for their nouns,
-and overlay_files for whole files.
+overlay_files for whole files, overlay_watch and overlay_stats for packets.
 """
 
 import os
@@ -22,12 +22,13 @@ from cipu_xdp.loader.overlay_files import FileVerbs
 from cipu_xdp.loader.overlay_groups import GroupVerbs
 from cipu_xdp.loader.overlay_limits import LimitVerbs
 from cipu_xdp.loader.overlay_sessions import SessionVerbs
+from cipu_xdp.loader.overlay_stats import StatsVerbs
 from cipu_xdp.loader.overlay_watch import WatchVerbs
 
 ENVIRONMENT = "CIPU_XDP_INSTANCE"
 
 
-class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVerbs):
+class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVerbs, StatsVerbs):
     """One instance: a host's overlay, in one network namespace. A context manager.
 
     Every verb raises a CipuError (BadInput, NotAttached, ...) and then has
@@ -52,6 +53,11 @@ class Overlay(EniVerbs, GroupVerbs, SessionVerbs, LimitVerbs, FileVerbs, WatchVe
         trace: TracebackType | None,
     ) -> None:
         self._instance.leave()
+
+    @property
+    def name(self) -> str:
+        """The name of the instance."""
+        return self._instance.place.instance
 
     # Uplinks
 

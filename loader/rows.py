@@ -119,6 +119,11 @@ def reach(model: Model, links: Mapping[str, Link]) -> str:
     return "".join(sorted({str(up.vtep.version) for up in uplinks if up.iface in links}))
 
 
+def ways(model: Model, links: Mapping[str, Link]) -> Mapping[Address, Uplink]:
+    """The uplink to each other host that can be reached."""
+    return _View(model, links, NO_PLACES).ways
+
+
 @dataclass(frozen=True)
 class _View:
     """A model on a host, and what is asked of both more than once."""

@@ -141,14 +141,25 @@ def of_eni(tables: Tables, number: int) -> Answer | None:
     """What an ENI has of sessions, by its number; None if no policy binds it here."""
     key = abi.u32(number)
     policy = next(tables["policies"].values(key), None)
-    if policy is None:
-        return None
-    record = abi.record("owner")
-    owner = record.numbers(next(tables["owners"].values(key), bytes(record.size)))
+    return None if policy is None else _bound(policy, next(tables["owners"].values(key), None))
+
+
+def of_enis(tables: Tables) -> dict[int, Answer]:
+    """The same of every ENI that a policy binds here, by its number."""
+    owners = tables["owners"].rows()
     return {
-        "in_use": owner["sessions"],
+        int.from_bytes(key, "little"): _bound(policy, owners.get(key))
+        for key, policy in tables["policies"].rows().items()
+    }
+
+
+def _bound(policy: bytes, owner: bytes | None) -> Answer:
+    record = abi.record("owner")
+    counts = record.numbers(owner or bytes(record.size))
+    return {
+        "in_use": counts["sessions"],
         "quota": abi.record("policy").numbers(policy)["quota"],
-        **{name: owner[name] for name in COUNTED},
+        **{name: counts[name] for name in COUNTED},
     }
 
 

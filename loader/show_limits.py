@@ -5,12 +5,11 @@ What a limit has counted, and what is left in it, comes from the tables, if
 there are any: `Gauge` reads them, twice for the rate of now.
 """
 
-import struct
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cipu_xdp.loader import abi, limit_rows, limit_table, limit_words, rules
+from cipu_xdp.loader import abi, counted, limit_rows, limit_table, limit_words, rules
 from cipu_xdp.loader.limits import bound_here, limits_of
 from cipu_xdp.loader.parse import trying
 from cipu_xdp.loader.records import Limit, LimitKey, Link, Model
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
     from cipu_xdp.loader.tables import Tables
 
 Answer = dict[str, Any]
-Counts = dict[str, int]
-COUNTS = (
-    "packets", "bytes", "over_rate_packets", "over_rate_bytes", "over_pps_packets",
-    "over_pps_bytes", "marked",
-)  # fmt: skip
 # What is worked out if it is not given.
 RECOMMENDED = ("burst", "credit", "burst_packets")
 REMOTE_NOTE = "The ENI {name} is on {host}: the limit holds once it has a device here."
@@ -44,14 +38,9 @@ class Gauge:
     def __init__(self, tables: "Tables") -> None:
         self._tables = tables
 
-    def counts(self, numbers: list[int]) -> dict[int, Counts]:
+    def counts(self, numbers: list[int]) -> dict[int, counted.Counts]:
         """What each has counted, on all CPUs together."""
-        table, found = self._tables["limit_counters"], {}
-        for number in numbers:
-            words = b"".join(table.values(abi.u32(number)))
-            parts = list(struct.iter_unpack(f"={len(COUNTS)}Q", words))
-            found[number] = dict(zip(COUNTS, map(sum, zip(*parts, strict=True)), strict=True))
-        return found
+        return counted.counts(self._tables["limit_counters"], numbers)
 
     def left(self, number: int) -> dict[str, int]:
         """What is left in each of its buckets, in bytes or packets; not in those that pace."""
@@ -86,12 +75,24 @@ def limits(model: Model, vpc: str | None, gauge: Gauge | None, over_s: float) ->
         with trying(f"list the limits of VPC {vpc}"):
             rules.find_vpc(model, vpc)
     found = [one for one in model.limits.values() if vpc in (None, _vpc(model, one))]
-    found.sort(key=lambda one: (_vpc(model, one), one.scope == "eni", one.name, one.direction))
+    found.sort(key=lambda one: _place(model, one))
     held = {one.number for one in limit_rows.held(model)} if gauge else set()
     numbers = [one.number for one in found if one.number in held]
     now = _measured(gauge, numbers, over_s) if gauge and numbers else {}
     nothing = {"now": None, "left": None, "counters": None}
     return [_limit(model, one) | now.get(one.number, nothing) for one in found]
+
+
+def counters(model: Model, gauge: Gauge) -> list[Answer]:
+    """The limits that hold for somebody here, in the same order, and what each has counted."""
+    found = sorted(limit_rows.held(model), key=lambda one: _place(model, one))
+    now = gauge.counts([one.number for one in found])
+    return [_limit(model, one) | {"counters": now[one.number]} for one in found]
+
+
+def _place(model: Model, found: Limit) -> tuple[str, bool, str, str]:
+    """Where it comes in a list: a VPC's own limits are before those of its ENIs."""
+    return _vpc(model, found), found.scope == "eni", found.name, found.direction
 
 
 def _measured(gauge: Gauge, numbers: list[int], over_s: float) -> dict[int, Answer]:

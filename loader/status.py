@@ -11,6 +11,7 @@ from cipu_xdp.loader import (
     __version__,
     abi,
     capacity,
+    counted,
     kernel,
     netns,
     nic,
@@ -144,27 +145,12 @@ def _tables(attachment: Attachment, model: Model) -> Iterator[Answer]:
     )
     for use in capacity.uses(attachment.tables, model):
         looked_at = use.table in WRITTEN and use.table not in unread
-        yield {
-            "name": use.table,
-            "kind": attachment.tables[use.table].declaration.kind,
-            "entries": use.entries,
-            "max_entries": use.most,
-            "used_percent": use.percent,
-            "pressure": use.pressure,
-            "evicted": use.evicted,
-            "refused": use.refused,
-            "in_line": attachment.tables.holds(use.table, wanted[use.table]) if looked_at else None,
-        }
+        kind = attachment.tables[use.table].declaration.kind
+        line = attachment.tables.holds(use.table, wanted[use.table]) if looked_at else None
+        yield {"name": use.table, "kind": kind} | use.plain() | {"in_line": line}
 
 
 def _verdicts(attachment: Attachment) -> Iterator[Answer]:
-    counters = attachment.tables.counters()
-    for verdict in abi.verdicts():
-        packets, size = counters[verdict.name]
-        yield {
-            "verdict": verdict.name.lower(),
-            "action": verdict.action.lower(),
-            "packets": packets,
-            "bytes": size,
-            "meaning": verdict.meaning,
-        }
+    found = counted.verdicts(attachment.tables)
+    for one, verdict in zip(found, abi.verdicts(), strict=True):
+        yield one | {"meaning": verdict.meaning}

@@ -52,6 +52,11 @@ class Declaration:
         return 4 if self.nested else self.row_size
 
     @property
+    def record(self) -> str:
+        """The name of the record that a value is."""
+        return self.value.removeprefix("struct ")
+
+    @property
     def nested(self) -> bool:
         """It is a table of tables: each an array, exactly as long as it need be."""
         return self.kind == "hash_of_maps"

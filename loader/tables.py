@@ -107,10 +107,13 @@ class Tables:
     def of(cls, generation: Path) -> "Tables":
         """Open the tables of a generation, in whatever layout. Raises LayoutMismatch if unknown."""
         named = layouts.read(generations.layout_of(generation))
-        opened = {
-            name: Table(table, kernel.open_pin(str(generation / name)))
-            for name, table in named.tables.items()
-        }
+        opened: dict[str, Table] = {}
+        try:
+            for name, table in named.tables.items():
+                opened[name] = Table(table, kernel.open_pin(str(generation / name)))
+        except KernelRefused:
+            cls(generation, opened).close()
+            raise
         return cls(generation, opened)
 
     @classmethod
@@ -263,12 +266,16 @@ class Tables:
 
     def places(self, model: Model) -> dict[int, int]:
         """The place of the counters of each ENI that is here, by its number."""
-        kept = {
+        numbers = (eni.number for eni in model.enis.local())
+        capacity = self["eni_counters"].capacity
+        return counter_places.placed(numbers, capacity, self.kept_places())
+
+    def kept_places(self) -> dict[int, int]:
+        """The places that are written down, by the number of the ENI."""
+        return {
             int.from_bytes(number, "little"): int.from_bytes(place, "little")
             for number, place in self["eni_places"].items()
         }
-        numbers = (eni.number for eni in model.enis.local())
-        return counter_places.placed(numbers, self["eni_counters"].capacity, kept)
 
     def holds(self, name: str, wanted: Mapping[bytes, bytes]) -> bool:
         """Whether a table has these rows and no others; a table in it is known by its key."""

@@ -199,6 +199,46 @@ STATUS = {
         {"verdict": "SPOOFED", "action": "drop", "packets": 0, "bytes": 0, "meaning": "not its"},
     ],
 }
+PACKETS = {"packets": 1200, "bytes": 3_400_000, "dropped_packets": 5, "dropped_bytes": 500}
+PATH = {"packets": 1000, "bytes": 3_000_000}
+DEVICE = {
+    f"{side}_{what}": number
+    for side in ("received", "sent")
+    for what, number in (("packets", 9000), ("bytes", 10**9), ("dropped", 3), ("errors", 0))
+}
+LIMIT_COUNTS = {
+    "packets": 900, "bytes": 10**6, "over_rate_packets": 7, "over_rate_bytes": 700,
+    "over_pps_packets": 0, "over_pps_bytes": 0, "marked": 2,
+}  # fmt: skip
+STATS = {
+    "instance": "default",
+    "time": 1_800_000_000.5,
+    "verdicts": [
+        {"verdict": "sent", "action": "send", "packets": 1000, "bytes": 3_000_000},
+        {"verdict": "delivered", "action": "deliver", "packets": 1195, "bytes": 400_000},
+        {"verdict": "host", "action": "pass", "packets": 0, "bytes": 0},
+        {"verdict": "spoofed", "action": "drop", "packets": 5, "bytes": 500},
+    ],
+    "enis": [
+        {"eni": "idle", "vpc": "blue", "dev": "veth1", "counted": True,
+         "egress": dict.fromkeys(PACKETS, 0), "ingress": dict.fromkeys(PACKETS, 0),
+         "sessions": None},
+        {"eni": "web", "vpc": "blue", "dev": "veth0", "counted": True, "egress": PACKETS,
+         "ingress": PACKETS | {"packets": 800}, "sessions": COUNTS | {"quota": 1000}},
+    ],
+    "vpcs": [{"vpc": "blue", "vni": 100, "enis": 2, "egress": PACKETS, "ingress": PACKETS}],
+    "uplinks": [
+        {"iface": "eth0", "vtep": "192.0.2.1", "sent": PATH, "received": PATH, "device": DEVICE},
+        {"iface": "eth1", "vtep": "2001:db8::1", "sent": dict.fromkeys(PATH, 0),
+         "received": dict.fromkeys(PATH, 0), "device": None},
+    ],
+    "hosts": [{"host": "192.0.2.9", "uplink": "eth0", "sent": PATH, "received": PATH}],
+    "limits": [
+        each | {"vpc": "blue", "counters": LIMIT_COUNTS} for each in (LIMIT, PPS_LIMIT)
+    ],
+    "tables": [{key: value for key, value in STATUS["tables"][0].items() if key != "kind"}],  # type: ignore[index]
+    "sessions": COUNTS | {"capacity": 65536},
+}  # fmt: skip
 DOCTOR = [
     {"check": check, "subject": "eth0", "state": state, "found": found, "mend": mend}
     for check, state, found, mend in (
@@ -212,6 +252,7 @@ ANSWERS: dict[str, object] = {
     "detach": UPLINK,
     "detach_all": ["eth0", "eth1"],
     "status": STATUS,
+    "stats": STATS,
     "doctor": DOCTOR,
     "vpc_list": [VPC],
     "subnet_list": [SUBNET],
@@ -242,6 +283,8 @@ BY_NOUN: dict[str, object] = {"vpc": VPC, "subnet": SUBNET, "sg": GROUP}
 
 class FakeOverlay:
     """Remembers what it was asked, and answers or raises what it was told."""
+
+    name = "default"
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []

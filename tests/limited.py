@@ -11,8 +11,9 @@ from run_packet import Bench, Outcome
 
 from cipu_xdp.loader import abi
 from cipu_xdp.loader import model as verbs
+from cipu_xdp.loader.counted import Counts
 from cipu_xdp.loader.records import Limit
-from cipu_xdp.loader.show_limits import Counts, Gauge
+from cipu_xdp.loader.show_limits import Gauge
 
 # So much that no test gets to the end of it, and ends and beginnings are whole bytes.
 PLENTY = {"rate": "1kbit", "burst": 1 << 30}

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "rich": ["cli/output.py"],
     "bcc": ["loader/compiler.py"],
     "pyroute2": ["loader/devices.py", "loader/lab_build.py"],
+    "prometheus_client": ["loader/metrics.py", "loader/metrics_server.py"],
     "pydantic": ["loader/topology"],
     "scapy": ["loader/frames.py"],
     "sqlite3": [

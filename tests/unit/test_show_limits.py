@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -19,7 +18,6 @@ from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.errors import BadInput
 from cipu_xdp.loader.model import Link, Model
 from cipu_xdp.loader.overlay import Overlay
-from cipu_xdp.loader.show_limits import COUNTS, Gauge
 
 UP0 = Link(2, "", 1600)
 FQ = replace(UP0, paced=True)
@@ -82,7 +80,8 @@ class FakeGauge:
 
     def counts(self, numbers: list[int]) -> dict[int, dict[str, int]]:
         self.reads += 1
-        counted = dict.fromkeys(COUNTS, 7) | {
+        names = [field.name for field in abi.record("limit_counter").fields]
+        counted = dict.fromkeys(names, 7) | {
             "packets": self.reads * 1000,
             "bytes": self.reads * 10**6,
         }
@@ -111,15 +110,13 @@ def test_nobody_waits_for_limits_that_hold_nowhere(monkeypatch: pytest.MonkeyPat
     assert one["now"] is None
 
 
-def test_counts_are_summed_over_the_cpus() -> None:
-    def values(key: bytes) -> Iterator[bytes]:
-        yield from (struct.pack("=7Q", *range(n, n + 7)) for n in (10, 100))
-
-    tables: Any = {"limit_counters": SimpleNamespace(values=values)}
-    assert Gauge(tables).counts([5]) == {
-        5: {name: 110 + 2 * place for place, name in enumerate(COUNTS)}
-    }
-    assert tuple(field.name for field in abi.record("limit_counter").fields) == COUNTS
+def test_limits_that_hold_here_are_listed_with_what_they_have_counted() -> None:
+    model = limited("a egress", "b egress", "red egress", "a ingress")
+    found = show_limits.counters(model, FakeGauge())  # type: ignore[arg-type]
+    assert [(one["name"], one["direction"]) for one in found] == [
+        ("red", "egress"), ("a", "egress"), ("a", "ingress"),
+    ]  # fmt: skip
+    assert {one["counters"]["packets"] for one in found} == {1000}
 
 
 @pytest.mark.parametrize(
