@@ -461,7 +461,7 @@ struct watcher {
 	__u8 pad[6];
 };
 
-/* watcher_counts: what became of what a watcher asked for; one for each place and CPU. */
+/* watcher_counts, flow_log_counts: what became of what was asked for; one for each and CPU. */
 struct watcher_count {
 	__u64 next_ns;		/* when the next one may be told of */
 	__u64 told;
@@ -491,6 +491,39 @@ struct sight {
 struct sight_room {
 	__u8 sight[56];		/* struct sight */
 	__u8 frame[9216];
+};
+
+/* What a flow log is told of. */
+enum flow_event_kind {
+	FLOW_OPENED = 0,
+	FLOW_CLOSED = 1,
+	FLOW_DENIED = 2,
+};
+
+/* Why a session ended: numbers of IPFIX's flowEndReason. */
+enum flow_end {
+	FLOW_END_NONE = 0,
+	FLOW_END_IDLE = 1,
+	FLOW_END_FINISHED = 3,
+	FLOW_END_FORCED = 4,	/* by the rules, or by hand */
+	FLOW_END_NO_ROOM = 5,	/* another took its place */
+};
+
+/* flow_logs: is anybody to be told of flows? The key is 0. */
+struct flow_log {
+	__u64 until_ns;		/* coarse clock: nobody reads any more after that */
+	__u64 interval_ns;	/* a CPU tells of one that is denied in so long; 0: of all */
+};
+
+/* What a flow log is told. */
+struct flow_event {
+	__u64 time_ns;		/* coarse clock */
+	__u32 kind;		/* enum flow_event_kind */
+	__u32 verdict;		/* of one that is denied */
+	__u32 end;		/* enum flow_end of one that is closed */
+	__u32 pad;
+	__u8 key[48];		/* struct session_key */
+	__u8 session[120];	/* struct session; of one that is denied, as if it were opened */
 };
 
 /*
@@ -545,6 +578,7 @@ struct scratch {
 	__u8 outer[48];		/* struct outer */
 	__u8 way[120];		/* struct way */
 	__u8 load[96];		/* struct load */
+	__u8 event[192];	/* struct flow_event */
 	__u32 verdict;
 	__u8 watched;		/* somebody wants to be told of this packet */
 	__u8 traced;		/* and it is to change nothing */

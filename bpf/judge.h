@@ -123,6 +123,7 @@ inline_always bool insert_session(struct session *session, struct flow *f, struc
 		there = !sessions.insert(&f->key, session);
 	}
 	if (there) {
+		log_opened(&f->key, session);
 		__sync_fetch_and_add(&owner->opened, 1);
 		count_rule(f->rules[0], 1, 0, 0);
 		count_rule(f->rules[1], 1, 0, 0);
@@ -145,7 +146,7 @@ inline_always struct session *open_session(struct scratch *scratch, const struct
 	quota = policy->quota;
 	old = sessions.lookup(&f->key);
 	if (old)
-		remove_session(&f->key, old->slot);
+		remove_session(&f->key, old, old->slot, FLOW_END_IDLE);
 	slot = take_slot(number, owner, f->sender_eni ? quota : quota - quota / 4, &f->key, f->now);
 	if (slot && !enter_ring(number, owner, quota, slot - 1)) {
 		free_slot(slot - 1);
@@ -243,6 +244,7 @@ inline_always enum verdict prepare(struct packet *p, struct flow *f)
 	struct session *session = NULL;
 
 	f->known = f->related = 0;	/* what stands there is of another packet */
+	f->rules[0] = f->rules[1] = 0;
 	if (p->later_fragment && !recall_fragment(p, owner, f->now))
 		return UNKNOWN_FRAGMENT;
 	if (p->icmp_error)
@@ -264,6 +266,13 @@ inline_always enum verdict prepare(struct packet *p, struct flow *f)
 	return NEXT;
 }
 
+/* Does a flow log want to know? */
+inline_always bool is_denial(__s32 verdict)
+{
+	return verdict == EGRESS_DENIED || verdict == INGRESS_DENIED || verdict == NO_SESSION ||
+	       verdict == SESSIONS_FULL;
+}
+
 /*
  * A hook's second program: what do the rules say? Leaves it in the scratch for
  * the next one, whose step it gives: itself, if another end is to be asked.
@@ -278,6 +287,8 @@ inline_always __u32 judge_packet(struct scratch *scratch)
 		f->verdict = prepare(p, f);
 	if (f->verdict == NEXT)
 		f->verdict = judge_end(f, p->length, scratch->traced);
+	if (is_denial(f->verdict) && flow_log_at(f->now))
+		scratch->watched = 1;
 	if (f->verdict != NEXT || f->turn || !f->ask[!f->opener])
 		return STEP_SETTLE;
 	f->turn = 1;
@@ -300,7 +311,7 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 
 	if (f->verdict != NEXT) {
 		if (session && !scratch->traced && is_of_sender(session, f))
-			remove_session(&f->key, session->slot);
+			remove_session(&f->key, session, session->slot, FLOW_END_FORCED);
 		return f->verdict;
 	}
 	way->now = f->now;
@@ -314,8 +325,11 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 		stamp(session, f);
 	else
 		session = open_session(scratch, p, f);
-	if (!session)
+	if (!session) {
+		if (flow_log_at(f->now))
+			scratch->watched = 1;
 		return SESSIONS_FULL;
+	}
 	pass(session, p, f, way);
 	return NEXT;
 }
@@ -345,6 +359,21 @@ inline_always bool may_be_known_to_other(const struct packet *p, enum verdict ve
 		return false;
 	return verdict == EGRESS_DENIED || verdict == INGRESS_DENIED || verdict == NO_SESSION ||
 	       verdict == UNKNOWN_FRAGMENT;
+}
+
+/* Of a packet that policy denies, in this version as in any other. */
+inline_always void log_denial(struct scratch *scratch, enum verdict verdict)
+{
+	const struct packet *p = (const struct packet *)scratch->packet;
+	struct session *session = (struct session *)scratch->session;
+	const struct flow *f = (const struct flow *)scratch->flow;
+
+	if (!is_denial(verdict) || !scratch->judged || scratch->traced || !is_denied_told(f->now))
+		return;
+	describe(session, p, f);
+	OF(session, packets, f->sender) = 1;
+	OF(session, bytes, f->sender) = p->length;
+	log_denied(&f->key, session, verdict, f->now);
 }
 
 #endif

@@ -33,10 +33,15 @@ inline_always void free_slot(key32 index)
 }
 
 /* Of several CPUs that want it gone, one gives back its slot. */
-inline_always bool remove_session(struct session_key *key, __u32 slot)
+inline_always bool remove_session(struct session_key *key, const struct session *session,
+				  __u32 slot, enum flow_end end)
 {
+	struct flow_event *event = fill_closed(key, session, end);
+
 	if (sessions.delete(key))
 		return false;
+	if (event)
+		tell_event(event, FLOW_CLOSED);
 	free_slot(slot);
 	return true;
 }
@@ -51,7 +56,8 @@ inline_always bool is_free(struct slot *slot, __u32 index, __u64 now)
 		return true;
 	session = sessions.lookup(key);
 	if (session && session->slot == index)
-		return is_expired(session, now) && remove_session(key, index);
+		return is_expired(session, now) &&
+		       remove_session(key, session, index, FLOW_END_IDLE);
 	if ((__s64)(now - slot->stamp_ns) < (__s64)OPENING_NS)
 		return false;
 	free_slot(index);
@@ -173,7 +179,8 @@ inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __
 		return true;
 	half_open = is_half_open(session);
 	if ((half_open || is_spare(session)) &&
-	    remove_session((struct session_key *)slot->key, index) && half_open)
+	    remove_session((struct session_key *)slot->key, session, index, FLOW_END_NO_ROOM) &&
+	    half_open)
 		__sync_fetch_and_add(&owner->evicted, 1);
 	return true;
 }
@@ -263,6 +270,7 @@ inline_always void make_room(__u64 now)
 	for (int i = 0; i < EVICT_SLOTS; i++) {
 		key32 index = bpf_get_prandom_u32() % SLOTS_ENTRIES, number;
 		struct slot *slot = slots.lookup(&index);
+		struct session *session;
 		struct policy *policy;
 		struct owner *owner;
 
@@ -273,7 +281,11 @@ inline_always void make_room(__u64 now)
 		policy = policies.lookup(&number);
 		if (owner && policy && (__s64)owner->sessions <= (__s64)policy->quota)
 			continue;
-		if (remove_session((struct session_key *)slot->key, index) && owner)
+		session = sessions.lookup((struct session_key *)slot->key);
+		if (session &&
+		    remove_session((struct session_key *)slot->key, session, index,
+				   FLOW_END_NO_ROOM) &&
+		    owner)
 			__sync_fetch_and_add(&owner->evicted, 1);
 		return;
 	}

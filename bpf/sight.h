@@ -7,8 +7,6 @@
 #ifndef CIPU_SIGHT_H
 #define CIPU_SIGHT_H
 
-#define SECOND_NS 1000000000ULL
-
 _Static_assert(sizeof(struct sight) == sizeof(((struct sight_room *)0)->sight), "sight");
 _Static_assert(SIGHT_BYTES == sizeof(((struct sight_room *)0)->frame), "frame");
 
@@ -114,21 +112,6 @@ inline_always bool is_wanted(const struct watcher *w, const struct sight *sight,
 	return has_ends(w, p, false) || has_ends(w, p, true);
 }
 
-/* A CPU tells of no more than so many a second: a flood costs little more than without. */
-inline_always bool is_due(const struct watcher *w, struct watcher_count *count, __u64 now)
-{
-	__u64 earliest = now - SECOND_NS;
-
-	if (!w->interval_ns)
-		return true;
-	if ((__s64)(count->next_ns - now) > 0)
-		return false;
-	if ((__s64)(earliest - count->next_ns) > 0)
-		count->next_ns = earliest;
-	count->next_ns += w->interval_ns;
-	return true;
-}
-
 inline_always void tell_one(const struct watcher *w, key32 place, struct sight_room *room)
 {
 	struct sight *sight = (struct sight *)room->sight;
@@ -138,7 +121,7 @@ inline_always void tell_one(const struct watcher *w, key32 place, struct sight_r
 
 	if (!count)
 		return;
-	if (!is_due(w, count, sight->time_ns)) {
+	if (!is_due(w->interval_ns, count, sight->time_ns)) {
 		count->left_out++;
 		return;
 	}

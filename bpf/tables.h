@@ -23,6 +23,8 @@ TABLE(array,        limits,     u32,                struct limit,    16384,   0)
 TABLE(array,        watchings,  u32,                struct watching, 1,       0)
 TABLE(array,        watchers,   u32,                struct watcher,  8,       0)
 TABLE(array_of_rings, watch_rings, u32,             u32,             8,       0)
+TABLE(array,        flow_logs,  u32,                struct flow_log, 1,       0)
+TABLE(array_of_rings, flow_rings, u32,              u32,             1,       0)
 
 /* The datapath writes, Python reads. */
 TABLE(array,        next_hops,  u32,                struct next_hop, 16384,   0)
@@ -41,5 +43,6 @@ TABLE(hash,         fragments,  struct fragment_key, struct fragment, 262144, BP
 TABLE(array,        session_clocks, u32,            struct session_clock, 1,  0)
 TABLE(array,        traces,     u32,                struct trace,    1,       0)
 TABLE(percpu_array, watcher_counts, u32,            struct watcher_count, 8,  0)
+TABLE(percpu_array, flow_log_counts, u32,           struct watcher_count, 1,  0)
 TABLE(percpu_array, sights,     u32,                struct sight_room, 1,     0)
 TABLE(percpu_array, scratches,  u32,                struct scratch,  1,       0)

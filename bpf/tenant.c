@@ -17,6 +17,7 @@
 #include "ends.h"
 #include "rule_set.h"
 #include "session.h"
+#include "flow_log.h"
 #include "policy.h"
 #include "quota.h"
 #include "fragment.h"
@@ -233,6 +234,7 @@ int tenant_watch(struct __sk_buff *skb)
 		look_at(skb, false, room);
 	action = tenant_carry_out(skb, (struct packet *)scratch->packet, eni, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	log_denial(scratch, verdict);
 	if (room) {
 		describe_sight(room, scratch, &way, verdict, WATCH_TENANT_TC, skb->ifindex,
 			       eni ? eni->number : 0);

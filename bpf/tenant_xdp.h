@@ -167,6 +167,7 @@ int tenant_watch_xdp(struct xdp_md *xdp)
 		look_at(xdp, true, room);
 	action = tenant_xdp_carry_out(xdp, (struct packet *)scratch->packet, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	log_denial(scratch, verdict);
 	if (room) {
 		describe_sight(room, scratch, &way, verdict, WATCH_TENANT_XDP,
 			       xdp->ingress_ifindex, eni ? eni->number : 0);

@@ -19,6 +19,7 @@
 #include "ends.h"
 #include "rule_set.h"
 #include "session.h"
+#include "flow_log.h"
 #include "policy.h"
 #include "quota.h"
 #include "fragment.h"
@@ -332,6 +333,7 @@ int uplink_watch(struct __sk_buff *skb)
 		look_at(skb, false, room);
 	action = uplink_carry_out(skb, (struct packet *)scratch->packet, &o, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	log_denial(scratch, verdict);
 	if (room) {
 		describe_sight(room, scratch, &way, verdict, WATCH_UPLINK_TC, skb->ifindex, 0);
 		tell_stages(skb, false, room, scratch,

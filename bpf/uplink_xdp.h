@@ -178,6 +178,7 @@ int uplink_watch_xdp(struct xdp_md *xdp)
 		look_at(xdp, true, room);
 	action = uplink_xdp_carry_out(xdp, (struct packet *)scratch->packet, &o, &way, &verdict);
 	tell_trace(scratch, &way, verdict);
+	log_denial(scratch, verdict);
 	if (room) {
 		describe_sight(room, scratch, &way, verdict, WATCH_UPLINK_XDP,
 			       xdp->ingress_ifindex, 0);

@@ -27,7 +27,7 @@ INTERRUPTED = 130
 NOUNS = (
     "attach", "detach", "restore", "upgrade", "status", "stats", "top", "metrics", "doctor",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
-    "trace", "drops", "capture", "apply", "export", "lab", "completion",
+    "trace", "drops", "capture", "flows", "apply", "export", "lab", "completion",
 )  # fmt: skip
 
 

@@ -3,8 +3,7 @@
 
 What is read and written back from here would undo what a packet added in
 between. So a small program does it, in which each addition is one instruction;
-in a table of every CPU it adds to the row of the CPU that it runs on. It is so
-short that it is written as what the compiler would make of it (RFC 9669).
+in a table of every CPU it adds to the row of the CPU that it runs on.
 """
 
 import os
@@ -13,13 +12,22 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from cipu_xdp.loader import kernel
+from cipu_xdp.loader.bytecode import (
+    ADD,
+    ATOMIC_64,
+    CALL,
+    COPY,
+    EXIT,
+    JUMP_ABOVE,
+    JUMP_ZERO,
+    LOAD_32,
+    LOAD_64,
+    LOOKUP,
+    SET,
+    op,
+    table,
+)
 
-INSTRUCTION = struct.Struct("=BBhi")
-# Operations: load a word, copy a register, add a number to it, compare, call, end.
-LOAD_32, LOAD_64, COPY, ADD = 0x61, 0x79, 0xBF, 0x07
-JUMP_ABOVE, JUMP_ZERO, CALL, EXIT, SET = 0x2D, 0x15, 0x85, 0x95, 0xB7
-LOAD_WIDE, ATOMIC_64, TABLE = 0x18, 0xDB, 1
-LOOKUP = 1
 XDP_PASS = 2
 # Where an xdp_md says where the packet begins and ends.
 DATA, DATA_END = 0, 4
@@ -40,6 +48,10 @@ class Adder:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """Add no more."""
         os.close(self._program)
 
     def add(self, key: bytes, amounts: Sequence[int]) -> None:
@@ -58,23 +70,18 @@ def _words_at(key_size: int) -> int:
 def _code(fd: int, key_size: int, offsets: Sequence[int]) -> bytes:
     size, adding = _words_at(key_size) + 8 * len(offsets), 2 * len(offsets)
     text = [
-        _op(LOAD_32, 6, 1, DATA),  # r6: the packet
-        _op(LOAD_32, 7, 1, DATA_END),
-        _op(COPY, 8, 6),
-        _op(ADD, 8, number=size),
-        _op(JUMP_ABOVE, 8, 7, 6 + adding),  # shorter than that: to the end
-        _op(LOAD_WIDE, 1, TABLE, number=fd),
-        _op(0),
-        _op(COPY, 2, 6),
-        _op(CALL, number=LOOKUP),
-        _op(JUMP_ZERO, 0, offset=1 + adding),
-        _op(COPY, 9, 0),
+        op(LOAD_32, 6, 1, DATA),  # r6: the packet
+        op(LOAD_32, 7, 1, DATA_END),
+        op(COPY, 8, 6),
+        op(ADD, 8, number=size),
+        op(JUMP_ABOVE, 8, 7, 6 + adding),  # shorter than that: to the end
+        *table(1, fd),
+        op(COPY, 2, 6),
+        op(CALL, number=LOOKUP),
+        op(JUMP_ZERO, 0, offset=1 + adding),
+        op(COPY, 9, 0),
     ]
     for place, offset in enumerate(offsets):
-        text.append(_op(LOAD_64, 1, 6, _words_at(key_size) + 8 * place))
-        text.append(_op(ATOMIC_64, 9, 1, offset))
-    return b"".join([*text, _op(SET, 0, number=XDP_PASS), _op(EXIT)])
-
-
-def _op(code: int, to: int = 0, source: int = 0, offset: int = 0, number: int = 0) -> bytes:
-    return INSTRUCTION.pack(code, source << 4 | to, offset, number)
+        text.append(op(LOAD_64, 1, 6, _words_at(key_size) + 8 * place))
+        text.append(op(ATOMIC_64, 9, 1, offset))
+    return b"".join([*text, op(SET, 0, number=XDP_PASS), op(EXIT)])

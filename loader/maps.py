@@ -64,6 +64,14 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
     return value.raw
 
 
+def take(fd: int, key: bytes, value_size: int) -> bytes | None:
+    """Remove a key of a hash; its last value, None if there was none."""
+    value = ctypes.create_string_buffer(value_size)
+    if library().bpf_map_lookup_and_delete_elem(fd, key, value) < 0:
+        return None
+    return value.raw
+
+
 def update(fd: int, key: bytes, value: bytes) -> None:
     """Set a key, atomically. Raises KernelRefused (errno E2BIG for a full table)."""
     call("bpf_map_update_elem", "write a row", fd, key, value, ctypes.c_uint64(0))

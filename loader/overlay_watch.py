@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs that look at packets: part of overlay."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,7 @@ from cipu_xdp.loader.parse import Unfit, trying
 from cipu_xdp.loader.records import Address, Eni, Model, Uplink, gateway_mac
 
 if TYPE_CHECKING:
+    from cipu_xdp.loader.flows import Flows
     from cipu_xdp.loader.frames import Said
     from cipu_xdp.loader.seen import Seen
     from cipu_xdp.loader.trace_hooks import Hooked
@@ -87,6 +88,23 @@ class WatchVerbs(Verbs):
         self._instance.attached()
         with closing(Seen(self._instance, filters)) as seen:
             yield seen
+
+    @contextmanager
+    def flows(
+        self, *, events: Iterable[str] = (), denied_per_second: int = 1000, **filters: Any
+    ) -> Iterator["Flows"]:
+        """Flows as they are opened, closed and denied, until it is left (flows.Flows).
+
+        Raises:
+            NotAttached: nothing is attached.
+            BadInput: a filter names what is not there.
+            KernelRefused: somebody logs those of the instance already.
+        """
+        from cipu_xdp.loader.flows import Flows
+
+        self._instance.attached()
+        with closing(Flows(self._instance, events, denied_per_second, **filters)) as flows:
+            yield flows
 
 
 @contextmanager

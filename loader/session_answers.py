@@ -20,10 +20,11 @@ from cipu_xdp.loader.session_filters import WITH_PORTS, Row, in_key, in_value
 
 Fields = tuple[Any, ...]
 
-SESSION = (
-    '{"protocol": "%s", "state": "%s", "opener": %s, "responder": %s, "icmp": %s,'
-    ' "age_s": %d, "idle_s": %d, "expires_s": %d, "rules": {"egress": %s, "ingress": %s}}'
+FLOW = (
+    '"protocol": "%s", "opener": %s, "responder": %s, "icmp": %s,'
+    ' "rules": {"egress": %s, "ingress": %s}'
 )
+SESSION = '{%s, "state": "%s", "age_s": %d, "idle_s": %d, "expires_s": %d}'
 END = '{%s, "port": %s, "packets": %d, "bytes": %d}'
 WHO = '"vpc": %s, "eni": %s, "ip": "%s"'
 ICMP_QUERY = '{"type": %d, "code": %d, "id": %d}'
@@ -60,28 +61,39 @@ class Answers:
         self._sides = {0: (_side("low"), _side("high")), 1: (_side("high"), _side("low"))}
         self._states = {number: name for name, number in timeouts.states().items()}
         self._of_key = itemgetter(in_key("family"), in_key("protocol"))
-        self._of_value = itemgetter(*map(in_value, ("opener", "state", "opened_ns", "last_ns")))
+        self._of_value = itemgetter(*map(in_value, ("state", "opened_ns", "last_ns")))
         self._who = lru_cache(REMEMBERED)(self._find_who)
         self._rule = lru_cache(REMEMBERED)(self._find_rule)
 
     def text(self, row: Row, now_ns: int) -> str:
         """One session as a JSON object, as it is at a time of the coarse clock."""
-        key, value = row
-        family, protocol = self._of_key(key)
-        opener, state, opened_ns, last_ns = self._of_value(value)
-        sender, receiver = self._sides[opener]
+        state, opened_ns, last_ns = self._of_value(row[1])
         idle_ns = max(0, now_ns - last_ns)
-        sent, egress = self._end(row, family, protocol, sender, "egress")
-        received, ingress = self._end(row, family, protocol, receiver, "ingress")
         return SESSION % (
-            PROTOCOLS[protocol],
-            self._states[state],
-            sent,
-            received,
-            _icmp(row) if protocol in ICMP else "null",
+            self.flow(row),
+            self.state(row),
             max(0, now_ns - opened_ns) // SECOND_NS,
             idle_ns // SECOND_NS,
             max(0, self._lifetimes[state] - idle_ns) // SECOND_NS,
+        )
+
+    def state(self, row: Row) -> str:
+        """How far a session has come."""
+        return self._states[row[1][in_value("state")]]
+
+    def flow(self, row: Row) -> str:
+        """What is said of a session whenever it is, without the braces: not how far it has come."""
+        key, value = row
+        family, protocol = self._of_key(key)
+        opener = value[in_value("opener")]
+        sender, receiver = self._sides[opener]
+        sent, egress = self._end(row, family, protocol, sender, "egress")
+        received, ingress = self._end(row, family, protocol, receiver, "ingress")
+        return FLOW % (
+            PROTOCOLS[protocol],
+            sent,
+            received,
+            _icmp(row) if protocol in ICMP else "null",
             egress,
             ingress,
         )

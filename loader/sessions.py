@@ -9,7 +9,7 @@ Which are meant is session_filters' matter, what is said of them session_answers
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,32 @@ def live(tables: Tables, tests: Sequence[Test] = ()) -> Iterator[Row]:
 
 def flush(tables: Tables, tests: Sequence[Test] = ()) -> int:
     """Remove these sessions; returns how many. Their slots are the datapath's to take back."""
-    return _remove(tables, [_not_expired(lifetimes(tables)), *tests])
+    return _remove(tables, [_not_expired(lifetimes(tables)), *tests], "FLOW_END_FORCED")
 
 
 def flush_expired(tables: Tables) -> int:
     """Remove what has expired and nobody has looked at since; returns how many."""
     lives = _not_expired(lifetimes(tables))
-    return _remove(tables, [lambda row: not lives(row)])
+    return _remove(tables, [lambda row: not lives(row)], "FLOW_END_IDLE")
 
 
-def _remove(tables: Tables, tests: Sequence[Test]) -> int:
+def _remove(tables: Tables, tests: Sequence[Test], end: str) -> int:
+    # Late: what removes none need not know it.
+    from cipu_xdp.loader import flow_teller
+
     codec, removed = abi.record("session_key").codec, 0
-    for rows in _batches(tables, tests):
-        keys = [codec.pack(*key) for key, _ in rows]
-        removed += maps.delete_many(tables["sessions"].fd, keys)
+    logged = flow_teller.is_logged(tables)
+    with closing(flow_teller.Teller(tables)) if logged else nullcontext() as teller:
+        for rows in _batches(tables, tests):
+            keys = [codec.pack(*key) for key, _ in rows]
+            if teller is None:
+                removed += maps.delete_many(tables["sessions"].fd, keys)
+                continue
+            size = abi.record("session").size
+            last = ((key, maps.take(tables["sessions"].fd, key, size)) for key in keys)
+            gone = [(key, value) for key, value in last if value is not None]
+            teller.tell(gone, end)
+            removed += len(gone)
     return removed
 
 

@@ -6,18 +6,15 @@ still there (`LEASE_NS`); who was killed is as good as gone a moment later.
 What sights mean is sights.py's.
 """
 
-import ctypes
-import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cipu_xdp.loader import abi, libbpf, maps
+from cipu_xdp.loader import abi, maps
 from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.ring import Ring
 from cipu_xdp.loader.sessions import now_ns
-from cipu_xdp.loader.table import create_ring
 from cipu_xdp.loader.tables import Tables
 
 TRIED = "watch packets"
@@ -28,7 +25,6 @@ SECOND_NS = 1_000_000_000
 ALL_VERDICTS = (1 << 64) - 1
 KEY = abi.u32(0)
 COUNTS = ("told", "left_out", "lost")
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 Lock = Callable[[], AbstractContextManager[None]]
@@ -104,13 +100,11 @@ class Watcher:
 
     def __init__(self, tables: Tables, lock: Lock, wish: Wish) -> None:
         self._tables, self._lock, self._wish, self._renewed_ns = tables, lock, wish, 0
-        self._seen: deque[Sight] = deque()
-        self._ring = create_ring(RING_BYTES)
-        self._reader = self._read_by_libbpf()
+        self._ring = Ring(TRIED, RING_BYTES)
         with lock():
             self._place = self._free_place()
             self._clear_counts()
-            self._tables["watch_rings"].put(abi.u32(self._place), abi.u32(self._ring))
+            self._tables["watch_rings"].put(abi.u32(self._place), abi.u32(self._ring.fd))
             self._renew()
 
     def close(self) -> None:
@@ -120,17 +114,17 @@ class Watcher:
             self._tables["watchers"].put(key, bytes(abi.record("watcher").size))
             self._tell_datapath()
         maps.delete(self._tables["watch_rings"].fd, key)
-        libbpf.library().ring_buffer__free(ctypes.c_void_p(self._reader))
-        os.close(self._ring)
+        self._ring.close()
 
     def read(self, wait_s: float) -> Iterator[Sight]:
         """What was told since the last time, or is within so many seconds; then it ends."""
         if now_ns() - self._renewed_ns > RENEWED_NS:
             with self._lock():
                 self._renew()
-        libbpf.library().ring_buffer__poll(ctypes.c_void_p(self._reader), int(wait_s * 1000))
-        while self._seen:
-            yield self._seen.popleft()
+        record, told = abi.record("sight"), self._ring.read(wait_s)
+        while told:
+            raw = told.popleft()
+            yield Sight(record.numbers(raw[: record.size]), raw[record.size :])
 
     def counts(self) -> dict[str, int]:
         """How many packets were told of, were left out for they were too many, or were lost."""
@@ -176,23 +170,6 @@ class Watcher:
 
     def _clear_counts(self) -> None:
         self._tables["watcher_counts"].remove(abi.u32(self._place))
-
-    def _read_by_libbpf(self) -> int:
-        size = abi.record("sight").size
-
-        def told(_: int, data: int, length: int) -> int:
-            raw = ctypes.string_at(data, length)
-            fields = abi.record("sight").numbers(raw[:size])
-            self._seen.append(Sight(fields, raw[size:]))
-            return 0
-
-        self._callback = _CALLBACK(told)  # libbpf keeps no reference of ours
-        library = libbpf.library()
-        library.ring_buffer__new.restype = ctypes.c_void_p
-        reader = library.ring_buffer__new(self._ring, self._callback, None, None)
-        if not reader:
-            raise KernelRefused(TRIED, "libbpf cannot read the ring", "Install libbpf 1.")
-        return int(reader)
 
 
 def end(address: bytes, prefix_bits: int, port: int) -> End:
