@@ -90,7 +90,7 @@ def flows(
         )
         out = _Out(open_files, write, ipfix)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        output.progress("logging; Ctrl-C ends it")
+        output.aside("logging; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):
             _follow(log, out, count, seconds)
         out.say_missed(log)
