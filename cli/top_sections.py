@@ -70,7 +70,7 @@ def totals(answer: Row) -> str:
     sized = [one for one in answer["tables"] if one["name"] not in ALWAYS]
     fullest = max(sized, key=lambda one: one["used_percent"] or 0, default=None)
     words += [f"{fullest['name']} {fullest['used_percent'] or 0} % full"] if fullest else []
-    return ", ".join([*words, f"{shortened(answer['sessions']['in_use'])} sessions"])
+    return ", ".join([*words, f"sessions {shortened(answer['sessions']['in_use'])}"])
 
 
 def _amounts(eni: Row, sort: str) -> tuple[float, ...]:
