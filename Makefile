@@ -55,7 +55,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-unit test-killed test-kernels test-kernels-brief \
 	test-tenants test-vagrant test-distributions lint format typecheck check bench bench-policy \
-	bench-upgrades bench-limits bench-enis install install-service uninstall uninstall-service \
+	bench-upgrades bench-limits bench-watching bench-enis install install-service uninstall uninstall-service \
 	clean distclean vagrant-up vagrant-check vagrant-down vagrant-box wheels
 # Steps of targets, that nobody asks for by name.
 .PHONY: packages packages-dev packages-kernels packages-containers packages-vagrant packages-box \
@@ -176,6 +176,9 @@ bench-limits: setup-dev ## measure rates, their cost, neighbours, beside TBF, HT
 
 bench-upgrades: setup-dev ## count what 100 upgrades under load lose (as root)
 	@$(SUDO) $(BIN)/python tests/bench/upgrades.py $(BENCH)
+
+bench-watching: setup-dev ## measure what drops and flow logs cost packets, beside nobody watching (as root)
+	@$(SUDO) $(BIN)/python tests/bench/watching.py $(BENCH)
 
 bench-enis: setup-dev ## measure a VPC of a million remote ENIs, and commands beside it (as root)
 	@$(SUDO) $(BIN)/python tests/bench/many_enis.py $(BENCH)

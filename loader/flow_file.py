@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Sequence
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from cipu_xdp.loader.errors import KernelRefused
@@ -20,37 +19,43 @@ class FlowFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.unwritten = 0
+        self._path, self._fd, self.unwritten = path, -1, 0
         try:
-            self._file = WatchedFileHandler(path, encoding="utf-8")
+            self._open()
         except OSError as error:
             why = f"{path} cannot be written: {error.strerror}"
             raise KernelRefused(TRIED, why, "Give --write another file.") from error
 
     def close(self) -> None:
         """Write no more."""
-        self._file.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def add_all(self, lines: Sequence[str]) -> None:
         """Add lines; those that there is no room for are counted, and no half one is left."""
         data = "".join(f"{line}\n" for line in lines).encode()
         try:
-            written = os.write(self._opened(), data)
+            if self._is_moved():
+                self.close()
+                self._open()
+            written = os.write(self._fd, data)
         except OSError:
             self.unwritten += len(lines)
             return
         if written < len(data):
             whole = data.rfind(b"\n", 0, written) + 1
-            self._take_back(written - whole)
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
             self.unwritten += len(lines) - data.count(b"\n", 0, whole)
 
-    def _opened(self) -> int:
-        """The descriptor of the file of that name. Raises OSError."""
-        self._file.reopenIfNeeded()
-        if self._file.stream is None:  # it was moved away, and could not be made anew
-            raise FileNotFoundError(self._file.baseFilename)
-        return self._file.stream.fileno()
+    def _open(self) -> None:
+        """Raises OSError."""
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
-    def _take_back(self, size: int) -> None:
-        number = self._opened()
-        os.ftruncate(number, os.fstat(number).st_size - size)
+    def _is_moved(self) -> bool:
+        """Is another file, or none, of that name now?"""
+        try:
+            there = Path(self._path).stat()
+        except OSError:
+            return True
+        return self._fd < 0 or not os.path.samestat(there, os.fstat(self._fd))

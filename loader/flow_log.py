@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cipu_xdp.loader import abi, maps
+from cipu_xdp.loader import abi, counted, maps
 from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.ring import Ring
@@ -71,17 +71,18 @@ class FlowLog:
 
     def counts(self) -> dict[str, int]:
         """How many events were told, were left out for they were too many, or were lost."""
-        record, found = abi.record("watcher_count"), dict.fromkeys(COUNTS, 0)
-        for value in self.tables["flow_log_counts"].values(KEY):
-            numbers = record.numbers(value)
-            for name in COUNTS:
-                found[name] += numbers[name]
-        return found
+        return counts(self.tables)
 
     def _renew(self) -> None:
         self._renewed_ns = now = now_ns()
         row = abi.record("flow_log").pack(until_ns=now + LEASE_NS, interval_ns=self._interval_ns)
         self.tables["flow_logs"].put(KEY, row)
+
+
+def counts(tables: Tables) -> dict[str, int]:
+    """What became of the events of whoever logs, or did last (FlowLog.counts)."""
+    (found,) = counted.counts(tables["flow_log_counts"], [0]).values()
+    return {name: found[name] for name in COUNTS}
 
 
 def unpacked(key: bytes, session: bytes) -> Row:

@@ -155,8 +155,12 @@ LIMITS = (
     _one("limit_rate_packets_per_second", "Packets that it lets through in a second.",
          "limits", LIMIT, "pps"),
 )  # fmt: skip
+FLOW_LOG = (
+    _one("flow_events_total", "Events of flows, by what became of them; anew for each log.",
+         "flow_log", {"outcome": "outcome"}, "events"),
+)  # fmt: skip
 TABLES = (
     _one("table_entries", "Entries of a table of the datapath.", "tables", TABLE, "entries"),
     _one("table_max_entries", "Entries that it has room for.", "tables", TABLE, "max_entries"),
 )
-FAMILIES = (*ITSELF, *VERDICTS, *ENIS, *VPCS, *UNDERLAY, *LIMITS, *TABLES)
+FAMILIES = (*ITSELF, *VERDICTS, *ENIS, *VPCS, *UNDERLAY, *LIMITS, *FLOW_LOG, *TABLES)

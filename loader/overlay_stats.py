@@ -24,9 +24,9 @@ class StatsVerbs(Verbs):
 
         Returns:
             An object of the keys instance, time (Unix seconds), verdicts, enis,
-            vpcs, uplinks, hosts, limits, tables and sessions (stats.stats), or those
-            of them that speak of what was asked for. ENIs are those of this host;
-            bytes are those of tenants' frames.
+            vpcs, uplinks, hosts, limits, tables, sessions and flow_log (stats.stats),
+            or those of them that speak of what was asked for. ENIs are those of this
+            host; bytes are those of tenants' frames.
 
         Raises:
             NotAttached: nothing is attached.

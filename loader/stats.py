@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from cipu_xdp.loader import capacity, counted, links, rows, sessions, show_limits
+from cipu_xdp.loader import capacity, counted, flow_log, links, rows, sessions, show_limits
 from cipu_xdp.loader.counted import Counts
 from cipu_xdp.loader.counter_places import SHARED
 from cipu_xdp.loader.errors import KernelRefused, NotAttached
@@ -73,6 +73,10 @@ def _read(tables: Tables, model: Model, record: Record) -> Answer:
         "limits": show_limits.counters(model, show_limits.Gauge(tables)),
         "tables": [use.plain() for use in capacity.uses(tables, model)],
         "sessions": sessions.totals(tables),
+        "flow_log": [
+            {"outcome": outcome, "events": events}
+            for outcome, events in flow_log.counts(tables).items()
+        ],
     }
 
 

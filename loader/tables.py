@@ -185,12 +185,11 @@ class Tables:
 
     def _check_capacity(self, name: str, needed: int) -> None:
         if needed > self[name].capacity:
-            sized, times = AS_BIG_AS.get(name, (name, 1))
-            size = f"{sized}={-(-needed // times)}"
+            sized, _ = AS_BIG_AS.get(name, (name, 1))
             raise BadInput(
-                f"fill the table {name}",
+                f"fill the table {sized}",
                 f"it is full: {needed} entries wanted, it holds {self[name].capacity}",
-                f"Give it more: --table-size {size}, of attach or, where it is attached,"
+                f"Give it more: --table-size {sized}={needed}, of attach or, where it is attached,"
                 " of upgrade.",
             )
 

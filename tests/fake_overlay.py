@@ -236,6 +236,7 @@ STATS = {
     "limits": [
         each | {"vpc": "blue", "counters": LIMIT_COUNTS} for each in (LIMIT, PPS_LIMIT)
     ],
+    "flow_log": [{"outcome": "told", "events": 9}, {"outcome": "lost", "events": 2}],
     "tables": [{key: value for key, value in STATUS["tables"][0].items() if key != "kind"}],  # type: ignore[index]
     "sessions": COUNTS | {"capacity": 65536},
 }  # fmt: skip

@@ -109,7 +109,9 @@ class PolicedHost:
         """Bring the tables in line with a model, as a command would."""
         self.model = replace(model, table_sizes=self.sizes)
         with self.inside():
-            self.tables.sync(rows.rows(self.model, self.links))
+            self.tables.sync(
+                rows.rows(self.model, self.links, places=self.tables.places(self.model))
+            )
 
     def forget(self) -> None:
         """No sessions, as on a host that has seen no packet; what is counted stays."""

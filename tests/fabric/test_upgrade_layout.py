@@ -194,7 +194,7 @@ def test_sessions_that_begin_meanwhile_are_kept_too(host: Machine, newer: Path) 
 def test_a_table_of_the_configuration_grows_with_it(host: Machine) -> None:
     said = host.refused(2, "upgrade", "--table-size", "enis=1")
     assert "it is full: 3 entries wanted, it holds 1" in said
-    assert host.do("upgrade", "--table-size", "enis=100")["tables"] == ["enis"]
+    assert host.do("upgrade", "--table-size", "enis=100")["tables"] == ["eni_places", "enis"]
     assert host.ping("t1", "10.0.0.12")
 
 

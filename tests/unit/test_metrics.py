@@ -56,6 +56,7 @@ def test_numbers_are_told_as_they_were_counted() -> None:
         key("limit_dropped_packets_total", **limit, over="rate"): 7,
         key("limit_rate_bytes_per_second", **limit): 50_000_000 / 8,
         key("table_entries", table="addresses"): 4,
+        key("flow_events_total", outcome="lost"): 2,
     }
     assert want.items() <= found.items()
 
