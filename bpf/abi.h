@@ -42,6 +42,19 @@ enum eni_flag {
 	ENI_FLAG_POLICED = 2,	/* it is in security groups */
 };
 
+/*
+ * Numbers that stand for constants of the host, which are put in when a program
+ * is loaded: so it is compiled once for all hosts, uplinks and sizes of tables.
+ */
+enum constant {
+	CONSTANT_VTEP_0 = 7163380330122969089,	/* words of the uplink's VTEP, as they stand in a header */
+	CONSTANT_VTEP_1 = 7163380330122969090,
+	CONSTANT_VTEP_2 = 7163380330122969091,
+	CONSTANT_VTEP_3 = 7163380330122969092,
+	CONSTANT_VXLAN_PORT = 7163380330122969093,	/* network order */
+	CONSTANT_SLOTS = 7163380330122969094,	/* how many slots there are */
+};
+
 /* A hook's further programs: places in the arrays steps and steps_xdp. */
 enum step {
 	STEP_JUDGE = 0,

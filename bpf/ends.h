@@ -6,19 +6,23 @@
 #ifndef CIPU_ENDS_H
 #define CIPU_ENDS_H
 
+/* of: packets, which their bytes follow. */
+inline_always void add(__u64 *of, __u32 bytes)
+{
+	of[0]++;
+	of[1] += bytes;
+}
+
 inline_always void count_egress(key32 place, bool dropped, __u32 bytes)
 {
 	struct eni_counter *counter = eni_counters.lookup(&place);
 
 	if (!counter)
 		return;
-	if (dropped) {
-		counter->egress_dropped_packets++;
-		counter->egress_dropped_bytes += bytes;
-	} else {
-		counter->egress_packets++;
-		counter->egress_bytes += bytes;
-	}
+	if (dropped)
+		add(&counter->egress_dropped_packets, bytes);
+	else
+		add(&counter->egress_packets, bytes);
 }
 
 inline_always void count_ingress(const struct target *target, bool dropped, __u32 bytes)
@@ -28,13 +32,10 @@ inline_always void count_ingress(const struct target *target, bool dropped, __u3
 
 	if (!counter || target->kind != TARGET_LOCAL)
 		return;
-	if (dropped) {
-		counter->ingress_dropped_packets++;
-		counter->ingress_dropped_bytes += bytes;
-	} else {
-		counter->ingress_packets++;
-		counter->ingress_bytes += bytes;
-	}
+	if (dropped)
+		add(&counter->ingress_dropped_packets, bytes);
+	else
+		add(&counter->ingress_packets, bytes);
 }
 
 /* What a tenant of this host sent. */
@@ -50,10 +51,8 @@ inline_always void count_sent(const struct scratch *scratch, const struct way *w
 	if (dropped || verdict == DELIVERED)
 		count_ingress(&way->target, dropped, bytes);
 	path = verdict == SENT || verdict == SENT_BY_KERNEL ? path_counters.lookup(&index) : NULL;
-	if (!path)
-		return;
-	path->sent_packets++;
-	path->sent_bytes += bytes;
+	if (path)
+		add(&path->sent_packets, bytes);
 }
 
 /* What came from another host; index: of its path, 0 if it is not known. */
@@ -67,10 +66,8 @@ inline_always void count_received(const struct scratch *scratch, key32 index,
 		return;
 	if (dropped || verdict == DELIVERED || verdict == HANDED_OVER)
 		count_ingress(&way->target, dropped, bytes);
-	if (!path)
-		return;
-	path->received_packets++;
-	path->received_bytes += bytes;
+	if (path)
+		add(&path->received_packets, bytes);
 }
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * From the fabric: is it a VXLAN packet for us (RFC 7348), from a host we
  * know, whose inner source lives there, for a tenant that lives here?
- * VTEP_WORDS, UPLINK_FAMILY and VXLAN_PORT are constants of the compile: each
- * uplink has a program of its own.
+ * UPLINK_FAMILY is a constant of the compile, the VTEP and its port are put in:
+ * each uplink has a program of its own.
  */
 #ifndef CIPU_FABRIC_H
 #define CIPU_FABRIC_H
@@ -27,12 +27,12 @@ struct outer {
 /* address: in a packet, of the uplink's family. */
 inline_always bool is_vtep(const void *address)
 {
-	const __u32 vtep[4] = { VTEP_WORDS };
 	const __u32 *words = address;
 
-	return words[0] == vtep[0] &&
+	return words[0] == put_in(CONSTANT_VTEP_0) &&
 	       (UPLINK_FAMILY == 4 ||
-		(words[1] == vtep[1] && words[2] == vtep[2] && words[3] == vtep[3]));
+		(words[1] == put_in(CONSTANT_VTEP_1) && words[2] == put_in(CONSTANT_VTEP_2) &&
+		 words[3] == put_in(CONSTANT_VTEP_3)));
 }
 
 /* Does the frame come from the VTEP's family, to the VTEP? Leaves UDP's place in *udp. */
@@ -63,7 +63,7 @@ inline_always enum verdict parse_outer_ip(struct outer *o, void *ip_at, void *en
 	*udp = ip_at + ip->ihl * 4;
 	if (*udp + sizeof(struct udphdr) > end || ip->ihl < 5)
 		return HOST;
-	if (((struct udphdr *)*udp)->dest != net16(VXLAN_PORT))
+	if (((struct udphdr *)*udp)->dest != put_in(CONSTANT_VXLAN_PORT))
 		return NEXT;
 	if (ip->frag_off & net16(0x2000))
 		return OUTER_FRAGMENT;
@@ -86,7 +86,7 @@ inline_always enum verdict parse_outer(struct outer *o, void *frame, void *end)
 	verdict = parse_outer_ip(o, eth + 1, end, (void **)&udp);
 	if (verdict != NEXT)
 		return verdict;
-	if (udp->dest != net16(VXLAN_PORT))
+	if (udp->dest != put_in(CONSTANT_VXLAN_PORT))
 		return udp->dest == net16(VXLAN_PORT_IANA) || udp->dest == net16(VXLAN_PORT_LINUX) ?
 		       WRONG_PORT : HOST;
 	if ((void *)(vxlan + 1) > end)

@@ -48,6 +48,9 @@ typedef __u64 key32;
 /* What is used from here on is what is compared: the compiler would use another copy. */
 #define settle_value(value) asm volatile("" : "+r"(value))
 
+/* A constant of the host (enum constant): of what it will be the compiler knows nothing. */
+#define put_in(constant) ({ __u64 put; asm("%0 = %1 ll" : "=r"(put) : "i"(constant)); put; })
+
 /* The compiler's headers declare this one with an argument too few. */
 struct neighbour {
 	__u32 family;

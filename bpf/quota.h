@@ -66,7 +66,7 @@ inline_always bool is_free(struct slot *slot, __u32 index, __u64 now)
 
 inline_always __u32 next_slot(struct session_clock *clock)
 {
-	return __sync_fetch_and_add(&clock->hand, 1) % SLOTS_ENTRIES;
+	return __sync_fetch_and_add(&clock->hand, 1) % (__u32)put_in(CONSTANT_SLOTS);
 }
 
 /* Once a tick, on the CPU that comes first; or whenever places are wanted. */
@@ -103,7 +103,7 @@ inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u6
 
 	for (int i = 0; clock && i < CLAIM_SLOTS; i++) {
 		key32 index = i < CLAIM_NEAR ? next_slot(clock) :
-					       bpf_get_prandom_u32() % SLOTS_ENTRIES;
+					       bpf_get_prandom_u32() % (__u32)put_in(CONSTANT_SLOTS);
 		struct slot *slot = slots.lookup(&index);
 
 		if (!slot || !is_free(slot, index, now) ||
@@ -234,7 +234,7 @@ inline_always bool may_reclaim(__u32 number, struct owner *owner, __u32 quota, _
 				continue;
 			index = ((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1;
 		} else {
-			index = (clock->hand + i - RECLAIM_SLOTS) % SLOTS_ENTRIES;
+			index = (clock->hand + i - RECLAIM_SLOTS) % (__u32)put_in(CONSTANT_SLOTS);
 		}
 		place = index;
 		slot = slots.lookup(&place);
@@ -268,7 +268,7 @@ inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
 inline_always void make_room(__u64 now)
 {
 	for (int i = 0; i < EVICT_SLOTS; i++) {
-		key32 index = bpf_get_prandom_u32() % SLOTS_ENTRIES, number;
+		key32 index = bpf_get_prandom_u32() % (__u32)put_in(CONSTANT_SLOTS), number;
 		struct slot *slot = slots.lookup(&index);
 		struct session *session;
 		struct policy *policy;

@@ -49,7 +49,7 @@ inline_always enum verdict learn_limit(void *frame, void *end, bool traced)
 	__builtin_memcpy(key.address, &quote->daddr, 4);
 	mtu = net32(error->mtu) & 0xffff;
 #endif
-	index = udp->dest == net16(VXLAN_PORT) ? vteps.lookup(&key) : NULL;
+	index = udp->dest == put_in(CONSTANT_VXLAN_PORT) ? vteps.lookup(&key) : NULL;
 	hop = index ? next_hops.lookup(index) : NULL;
 	if (!hop || mtu < LIMIT_BYTES_LEAST)
 		return HOST;

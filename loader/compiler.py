@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cipu_xdp.loader import maps, source
@@ -21,6 +22,8 @@ from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
 LOG_LINES = 40
 INSTRUCTION = struct.Struct("=BBhi")
 LOAD_WIDE, FROM_TABLE = 0x18, 1
+WORD = struct.Struct("=I4xI")
+NO_CONSTANTS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,16 @@ class Code:
     tables: tuple[str, ...]
     programs: Mapping[str, bytes]
 
-    def linked(self, program: str, fds: Mapping[str, int]) -> bytes:
-        """The bytecode of a program that refers to these tables, by file descriptor."""
-        return _with_references(self.programs[program], lambda n: fds[self.tables[n]])
+    def linked(
+        self, program: str, fds: Mapping[str, int], constants: Mapping[int, int] = NO_CONSTANTS
+    ) -> bytes:
+        """The bytecode of a program that refers to these tables, by file descriptor.
+
+        Args:
+            constants: what is put in for the numbers of enum constant.
+        """
+        code = _with_references(self.programs[program], lambda n: fds[self.tables[n]])
+        return _with_constants(code, constants)
 
 
 def compiled(
@@ -92,6 +102,19 @@ def _with_references(code: bytes, change: Any) -> bytes:
         op, registers, offset, value = INSTRUCTION.unpack_from(code, at)
         if op == LOAD_WIDE and registers >> 4 == FROM_TABLE:
             INSTRUCTION.pack_into(changed, at, op, registers, offset, change(value))
+    return bytes(changed)
+
+
+def _with_constants(code: bytes, constants: Mapping[int, int]) -> bytes:
+    changed = bytearray(code)
+    for at in range(0, len(code), INSTRUCTION.size):
+        op, registers, _, _ = INSTRUCTION.unpack_from(code, at)
+        if op == LOAD_WIDE and registers >> 4 == 0:
+            # The two halves of a number are in two instructions.
+            low, high = WORD.unpack_from(code, at + 4)
+            value = constants.get(high << 32 | low)
+            if value is not None:
+                WORD.pack_into(changed, at + 4, value & 0xFFFFFFFF, value >> 32)
     return bytes(changed)
 
 

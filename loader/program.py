@@ -6,13 +6,15 @@ take becomes VerifierRefused with what it said.
 """
 
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from cipu_xdp.loader import abi, code_cache, compiler, kernel, maps, progress, source
 from cipu_xdp.loader.compiler import Code
+from cipu_xdp.loader.table import declarations
 from cipu_xdp.loader.tables import Tables
 
 TC, XDP = "tc", "xdp"
@@ -33,8 +35,15 @@ class Programs:
     first program finds the next ones: whoever keeps the first keeps those.
     """
 
-    def __init__(self, side: str, kinds: Mapping[str, str], code: Code, tables: Tables) -> None:
-        self.side, self._kinds, self._code = side, kinds, code
+    def __init__(
+        self,
+        side: str,
+        kinds: Mapping[str, str],
+        code: Code,
+        tables: Tables,
+        constants: Mapping[str, int],
+    ) -> None:
+        self.side, self._kinds, self._code, self._constants = side, kinds, code, constants
         self.fds: dict[str, int] = {}
         self._load(tables)
 
@@ -43,9 +52,11 @@ class Programs:
         for array in arrays:
             self.fds[array] = maps.create("prog_array", array, 4, 4, abi.number("STEPS"), "0")
         known = tables.fds() | self.fds
+        own = {"SLOTS": tables["slots"].capacity} | dict(self._constants)
+        put = {abi.number(f"CONSTANT_{name}"): value for name, value in own.items()}
 
         def load(name: str) -> None:
-            code = self._code.linked(name, known)
+            code = self._code.linked(name, known, put)
             self.fds[name] = kernel.load_program(name, self._kinds[name], code)
 
         told = f"verifying the programs of {self.side}s"
@@ -73,7 +84,7 @@ class Programs:
     def beside(self, tables: Tables, *names: str) -> "Programs":
         """These of the programs, loaded once more and working on other tables."""
         kinds = {name: self._kinds[name] for name in names}
-        return Programs(self.side, kinds, self._code, tables)
+        return Programs(self.side, kinds, self._code, tables, self._constants)
 
     def bytecode(self, name: str) -> bytes:
         """A program as the compiler made it, before the kernel's verifier has seen it."""
@@ -91,13 +102,10 @@ def load_uplink(
     """The programs of one uplink: uplink_ingress, uplink_egress and, if asked, uplink_xdp."""
     kinds = {"uplink_egress": TC} | _kinds("uplink", xdp)
     words = vtep.packed.ljust(16, b"\0")
-    parts = [int.from_bytes(words[n : n + 4], "little") for n in range(0, 16, 4)]
     constants = {
-        "UPLINK_FAMILY": str(vtep.version),
-        "VTEP_WORDS": ",".join(f"{part:#x}" for part in parts),
-        "VXLAN_PORT": str(vxlan_port),
-    }
-    return _load("uplink.c", tables, kinds, constants)
+        f"VTEP_{n}": int.from_bytes(words[4 * n : 4 * n + 4], "little") for n in range(4)
+    } | {"VXLAN_PORT": socket.htons(vxlan_port)}
+    return _load("uplink.c", tables, kinds, constants, [f"-DUPLINK_FAMILY={vtep.version}"])
 
 
 def _kinds(side: str, xdp: bool) -> dict[str, str]:
@@ -108,16 +116,20 @@ def _kinds(side: str, xdp: bool) -> dict[str, str]:
 
 
 def _load(
-    name: str, tables: Tables, kinds: Mapping[str, str], constants: Mapping[str, str]
+    name: str,
+    tables: Tables,
+    kinds: Mapping[str, str],
+    constants: Mapping[str, int],
+    defines: Sequence[str] = (),
 ) -> Programs:
-    constants = {"SLOTS_ENTRIES": str(tables["slots"].capacity), **constants}
-    flags = source.cflags() + [f"-D{key}={value}" for key, value in constants.items()]
+    flags = [*source.cflags(), *defines]
     arrays = _arrays(kinds)
     if XDP in arrays.values():
         flags.append("-DWITH_XDP")
     text = source.joined(name, tables.c_text())
-    # Where the tables are pinned makes no difference to the bytecode.
-    depends_on = [text.replace(str(tables.directory), ""), *flags, *kinds, compiler.version()]
+    # Where the tables are pinned, and how big they are, makes no difference to the bytecode.
+    plain = "\n".join(one.c_text("", one.entries) for one in declarations().values())
+    depends_on = [source.joined(name, plain), *flags, *kinds, compiler.version()]
     side = name.removesuffix(".c")
 
     def make() -> Code:
@@ -125,7 +137,7 @@ def _load(
         return compiler.compiled(name, text, flags, list(kinds), tables.names(), list(arrays))
 
     code = code_cache.code("\n".join(depends_on), make)
-    return Programs(side, kinds, code, tables)
+    return Programs(side, kinds, code, tables, constants)
 
 
 def _arrays(kinds: Mapping[str, str]) -> dict[str, str]:

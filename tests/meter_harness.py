@@ -50,8 +50,7 @@ class Meter:
             self.tables = Tables.create(directory, checked_sizes(sizes))
             harness = Path(__file__).with_name("meter_harness.c").read_text(encoding="ascii")
             text = source.joined("tenant.c", self.tables.c_text()) + harness
-            flags = [*source.cflags(), f"-DSLOTS_ENTRIES={self.tables['slots'].capacity}"]
-            self._bpf = BPF(text=text.encode(), cflags=flags)
+            self._bpf = BPF(text=text.encode(), cflags=source.cflags())
         self._ask = self._bpf.load_func(b"harness_ask", BPF.XDP).fd
         self._drill = self._bpf.load_func(b"harness_drill", BPF.XDP).fd
         self._drills = int(self._bpf.get_table(b"drills").map_fd)
