@@ -8,6 +8,7 @@ what nobody expected and 130 for an interrupt.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import traceback
@@ -24,6 +25,7 @@ from cipu_xdp.loader.errors import BadInput, CipuError, KernelRefused
 
 PROGRAM = "cipu-xdp"
 INTERRUPTED = 130
+OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NOUNS = (
     "attach", "detach", "restore", "upgrade", "status", "stats", "top", "metrics", "doctor",
     "vpc", "subnet", "eni", "route", "sg", "session", "limit",
@@ -95,6 +97,8 @@ def _as_cipu_error(error: Exception) -> CipuError | None:
         return BadInput("run the command", error.format_message().rstrip("."))
     if isinstance(error, PermissionError):
         return KernelRefused("run the command", str(error), "Run it as root, with sudo.")
+    if isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+        return KernelRefused("write all of it", str(error), "Make room there, or write elsewhere.")
     return None
 
 

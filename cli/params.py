@@ -20,6 +20,7 @@ from cipu_xdp.cli.context import overlay
 
 Lister = Callable[[click.Context], Iterable[object]]
 
+MOST_SECONDS = 10**9
 DIRECTIONS = ("ingress", "egress")
 
 
@@ -92,6 +93,28 @@ class TableSize(click.ParamType[tuple[str, int]]):
         if not name or not (number.isascii() and number.isdigit()):
             self.fail(f"{value!r} is not NAME=N, as in sessions=65536", param, ctx)
         return name, int(number)
+
+
+class Seconds(click.ParamType[float]):
+    """A time in seconds: more than nothing, and with an end."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number.
+
+        Raises:
+            click.BadParameter: it is none, or none that can be waited for.
+        """
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        if not 0 < seconds <= MOST_SECONDS:
+            self.fail(f"{value} is not more than 0 and at most {MOST_SECONDS}.", param, ctx)
+        return seconds
 
 
 def _network(word: str) -> object:

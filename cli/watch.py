@@ -13,6 +13,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Row
+from cipu_xdp.cli.params import Seconds
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.seen import Seen
@@ -25,7 +26,7 @@ OPTIONS = (
         "--verdict", multiple=True, metavar="VERDICT", help="Only of this verdict; may be repeated."
     ),
     click.option("--count", type=int, metavar="N", help="End after N packets."),
-    click.option("--seconds", type=float, metavar="S", help="End after S seconds."),
+    click.option("--seconds", type=Seconds(), metavar="S", help="End after S seconds."),
     click.option("--write", metavar="FILE", help="Write a pcapng file; - for standard output."),
 )
 MISSED = {"left_out": "left out: too many a second", "lost": "lost: not read in time"}
@@ -40,9 +41,8 @@ def common_options(command: Command) -> Command:
 
 def follow(count: int | None, seconds: float | None, write: str | None, **filters: Any) -> None:
     """Show packets until there are enough, the time is over, or somebody interrupts."""
-    for name, value in (("--count", count), ("--seconds", seconds)):
-        if value is not None and value <= 0:
-            raise click.UsageError(f"{name} is more than 0.")
+    if count is not None and count <= 0:
+        raise click.UsageError("--count is more than 0.")
     with overlay() as net, net.watching(**filters) as seen:
         output.aside("watching; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):

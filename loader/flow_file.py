@@ -32,6 +32,13 @@ class FlowFile:
             os.close(self._fd)
             self._fd = -1
 
+    def add_aside(self, line: str) -> bool:
+        """Add a line that is not of the log itself; one that cannot be is not counted."""
+        before = self.unwritten
+        self.add_all([line])
+        added, self.unwritten = self.unwritten == before, before
+        return added
+
     def add_all(self, lines: Sequence[str]) -> None:
         """Add lines; those that there is no room for are counted, and no half one is left."""
         data = "".join(f"{line}\n" for line in lines).encode()

@@ -10,9 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from cipu_xdp.loader import abi, flow_log, generations, maps, parse, session_filters, sessions
+from cipu_xdp.loader import (
+    abi,
+    flow_log,
+    generations,
+    kernel,
+    maps,
+    parse,
+    session_filters,
+    sessions,
+)
 from cipu_xdp.loader.errors import CipuError, NotAttached
 from cipu_xdp.loader.flow_answers import CLOSED, KINDS, FlowAnswers
 from cipu_xdp.loader.flow_log import TRIED, Event, FlowLog
@@ -82,7 +92,7 @@ class Flows:
         if newest is None:
             yield from filter(self._is_wanted, self._rest())
             self.ended = True
-        elif self._is_other(newest):
+        elif self._are_others(newest):
             yield from filter(self._is_wanted, self._log.read(0))
             self._before += Counter(self._log.counts())
             self._log.close()
@@ -128,24 +138,20 @@ class Flows:
         with suppress(CipuError), trying(TRIED):  # what a filter names may be gone
             self._tests = session_filters.tests(model, **self._filters)
 
-    def _newest(self) -> Any:
+    def _newest(self) -> Path | None:
         """The generation that counts; None: nothing is attached any more."""
         pins = self._instance.place.pins
         try:
-            return pins and generations.newest(pins)
+            return generations.newest(pins) if pins else None
         except (NotAttached, OSError):
             return None
 
-    def _is_other(self, generation: Any) -> bool:
-        """Are its tables others than those that are read?"""
-        if generation == self._log.tables.directory:
-            return False
-        other = Tables.open(generation.parent)
-        try:
-            ours = self._log.tables["flow_logs"].fd
-            return maps.identity(other["flow_logs"].fd) != maps.identity(ours)
-        finally:
-            other.close()
+    def _are_others(self, generation: Path) -> bool:
+        """Are its tables others than those that are read? Those in use may be shared in part."""
+        return any(
+            _identity(generation / name) != maps.identity(self._log.tables[name].fd)
+            for name in ("flow_rings", "sessions")
+        )
 
     def _rest(self) -> Iterator[Event]:
         """What was told before all was detached, and the sessions that ended with it."""
@@ -163,3 +169,12 @@ class Flows:
             return
         sessions.flush_expired(self._log.tables)
         self._sweep_s = begun + (time.monotonic() - begun) / SHARE
+
+
+def _identity(pin: Path) -> int:
+    """The kernel's number of a table that is pinned."""
+    fd = kernel.open_pin(str(pin))
+    try:
+        return maps.identity(fd)
+    finally:
+        os.close(fd)

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cipu_xdp.loader import parse, rule_words
+from cipu_xdp.loader.errors import KernelRefused
 from cipu_xdp.loader.parse import Unfit
 from cipu_xdp.loader.records import Address
 
@@ -28,6 +29,7 @@ OF_TCP = ("seq", "acked", "window")
 OF_ICMP = ("type", "code", "id")
 ECHO = {"icmp": 8, "icmpv6": 128}
 ETHERNET = 1
+NO_MAC = "00:00:00:00:00:00"
 EXAMPLE = "Say it as in: tcp 10.0.1.5:5555 to 10.0.2.7:443 syn."
 _END = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
@@ -169,7 +171,15 @@ def _transport(what: Said) -> Any:
 _TCP_FIELDS = {"seq": "seq", "acked": "ack", "window": "window"}
 
 
-def from_text(text: str) -> bytes:
+class Sender(NamedTuple):
+    """What scapy's text leaves unsaid: the sender's MAC and addresses, and where it would send."""
+
+    mac: str
+    ips: Mapping[int, str]
+    next_mac: Callable[[str], str]
+
+
+def from_text(text: str, sender: Sender) -> bytes:
     """The frame that scapy's own text makes, such as Ether()/IP()/UDP(). Raises Unfit."""
     import scapy.all
     from scapy.layers.l2 import Ether
@@ -183,7 +193,29 @@ def from_text(text: str) -> bytes:
         raise Unfit(f"scapy does not take it ({error})", "As in: Ether()/IP()/UDP().") from error
     if not isinstance(made, Packet) or not isinstance(made, Ether):
         raise Unfit("it is no Ethernet frame", "Begin with Ether(src=...).")
+    _fill(made, sender)
     return bytes(made)
+
+
+def _fill(packet: Any, sender: Sender) -> None:
+    """What is left open scapy would look up on this host, and ask its neighbours for."""
+    from scapy.fields import SourceIP6Field, SourceIPField
+    from scapy.layers.l2 import DestMACField, SourceMACField
+
+    for layer in packet.iterpayloads():
+        for each in layer.fields_desc:
+            if layer.fields.get(each.name, layer.default_fields.get(each.name)) is not None:
+                continue
+            kind = getattr(each, "fld", each)  # scapy wraps those that it shows in bold
+            if isinstance(kind, DestMACField):
+                to = layer.payload.fields.get("dst")
+                setattr(layer, each.name, sender.next_mac(str(to)) if to else NO_MAC)
+            elif isinstance(kind, SourceMACField):
+                setattr(layer, each.name, sender.mac)
+            elif isinstance(kind, SourceIPField):
+                setattr(layer, each.name, sender.ips.get(4, "0.0.0.0"))  # noqa: S104
+            elif isinstance(kind, SourceIP6Field):
+                setattr(layer, each.name, sender.ips.get(6, "::"))
 
 
 def from_file(path: Path) -> list[bytes]:
@@ -275,7 +307,11 @@ class CaptureFile:
         from scapy.utils import PcapNgWriter
 
         self._as_packet = Ether
-        self._file = PcapNgWriter("/dev/stdout" if str(path) == "-" else str(path))
+        try:
+            self._file = PcapNgWriter("/dev/stdout" if str(path) == "-" else str(path))
+        except OSError as error:
+            why = f"{path} cannot be written: {error.strerror}"
+            raise KernelRefused("write packets", why, "Give --write another file.") from error
 
     def add(
         self, data: bytes, at_s: float, length: int, dev: str, *, inbound: bool, comment: str

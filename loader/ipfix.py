@@ -211,6 +211,12 @@ class Exporter:
         """Send no more."""
         self._socket.close()
 
+    def settle(self) -> None:
+        """Count the message before, if by now it is said that nobody took it."""
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.unsent += self._underway
+            self._underway = 0
+
     def add_all(self, events: Iterable[Event]) -> None:
         """Send events."""
         for message in self._writer.messages(events):
@@ -221,10 +227,6 @@ class Exporter:
                 self._underway = 0
 
     def _send(self, message: Message) -> None:
-        try:
-            self._socket.send(message.data)
-        except ConnectionRefusedError:
-            # That is said of the message before: nobody was there to take it.
-            self.unsent += self._underway
-            self._socket.send(message.data)
+        self.settle()
+        self._socket.send(message.data)
         self._underway = message.records

@@ -2,7 +2,8 @@
 """The verbs that look at packets: part of overlay."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from cipu_xdp.loader.parse import Unfit, trying
 from cipu_xdp.loader.records import Address, Eni, Model, Uplink, gateway_mac
 
 if TYPE_CHECKING:
+    from cipu_xdp.loader import frames
     from cipu_xdp.loader.flows import Flows
     from cipu_xdp.loader.frames import Said
     from cipu_xdp.loader.seen import Seen
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from cipu_xdp.loader.tracer import Frame
 
 TRIED = "trace a packet"
+# What frames of the underlay have that nobody looks at.
+FABRIC_MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 
 
 class Packet(NamedTuple):
@@ -62,6 +66,8 @@ class WatchVerbs(Verbs):
         """
         if (eni is None) == (uplink is None):
             raise BadInput(TRIED, "it takes an ENI or an uplink", "Give one of --eni and --uplink.")
+        if eni is not None and vpc is not None:
+            raise BadInput(TRIED, "an ENI is of one VPC", "Give --vpc with --uplink alone.")
         with _hooked(self._instance) as here:
             with trying(TRIED):
                 frames = _frames(here, packet, eni, uplink, vpc)
@@ -128,7 +134,7 @@ def _frames(
     if given.count(True) != 1:
         raise Unfit("it takes one packet", "Describe it, or give one of --scapy and --pcap.")
     if packet.scapy is not None:
-        return [Frame(frames.from_text(packet.scapy))]
+        return [Frame(frames.from_text(packet.scapy, _sender(here, eni)))]
     if packet.pcap is not None:
         return [Frame(data) for data in frames.from_file(Path(packet.pcap))]
     said = frames.said(packet.words)
@@ -137,6 +143,22 @@ def _frames(
         to = _destination_mac(here.model, sender, said.destination)
         return [Frame(frames.frame(said, sender.mac, to))]
     return [Frame(_from_fabric(here.model, here.uplink(str(uplink)), vpc, said))]
+
+
+def _sender(here: "Hooked", name: str | None) -> "frames.Sender":
+    """Who sends what is not said: an ENI, or somebody elsewhere, to an uplink."""
+    from cipu_xdp.loader import frames
+
+    if name is None:
+        return frames.Sender(FABRIC_MACS[0], {}, lambda _: FABRIC_MACS[1])
+    eni = here.eni(name)
+
+    def next_mac(to: str) -> str:
+        with suppress(ValueError):
+            return _destination_mac(here.model, eni, ip_address(to))
+        return gateway_mac(here.model.vpcs[eni.vpc].vni)
+
+    return frames.Sender(eni.mac, {ip.version: str(ip) for ip in reversed(eni.ips)}, next_mac)
 
 
 def _destination_mac(model: Model, sender: Eni, address: Address) -> str:
@@ -164,8 +186,7 @@ def _from_fabric(model: Model, uplink: Uplink, vpc: str | None, said: "Said") ->
         raise Unfit(f"{sender.host} does not send to {uplink.iface}", "Give another --uplink.")
     inner = frames.frame(said, sender.mac, _destination_mac(model, sender, said.destination))
     vni = model.vpcs[vpc].vni
-    macs = ("02:00:00:00:00:01", "02:00:00:00:00:02")
-    return frames.tunnelled(inner, vni, (sender.host, uplink.vtep), macs, uplink.vxlan_port)
+    return frames.tunnelled(inner, vni, (sender.host, uplink.vtep), FABRIC_MACS, uplink.vxlan_port)
 
 
 def _further(remote: str, hop: Answer) -> list[Answer]:

@@ -41,6 +41,16 @@ def find_eni(model: Model, name: str) -> Eni:
     return model.enis[name]
 
 
+def find_local_eni(model: Model, name: str) -> Eni:
+    """Return the ENI `name`, which must be on this host. Raises Unfit."""
+    eni = find_eni(model, name)
+    if eni.host is not None:
+        raise Unfit(
+            f"ENI {name} is on host {eni.host}", f"Ask there, or for its address: {eni.ips[0]}."
+        )
+    return eni
+
+
 def find_group(model: Model, name: str) -> SecurityGroup:
     """Return the security group `name`. Raises Unfit."""
     if name not in model.groups:

@@ -56,7 +56,7 @@ def wish(
         frame_bytes=parse.number(frame_bytes, 1, abi.number("SIGHT_BYTES"), "number of bytes"),
         per_second=parse.number(per_second, 0, MAX_PER_SECOND, "number of packets a second"),
         vni=0 if vpc is None else rules.find_vpc(model, vpc).vni,
-        eni=0 if eni is None else rules.find_eni(model, eni).number,
+        eni=0 if eni is None else rules.find_local_eni(model, eni).number,
         ifindex=0 if uplink is None else _ifindex(links, uplink),
         family=family,
         protocol=(rule_words.protocol_number(proto) or 0) if proto is not None else 0,
@@ -69,6 +69,8 @@ def _verdict_bits(names: list[str], *, drops: bool) -> int:
     for name in names:
         if name not in known:
             raise Unfit(f"{name!r} is not a verdict", "cipu-xdp status --json lists them.")
+        if drops and known[name].action != "DROP":
+            raise Unfit(f"{name} drops nothing", "cipu-xdp capture shows what goes on.")
     chosen = [known[name] for name in names] or list(known.values())
     return sum(1 << one.index for one in chosen if not drops or one.action == "DROP")
 
@@ -80,7 +82,7 @@ def _ends(ip: list[AddressLike | NetworkLike], port: list[int]) -> tuple[int, tu
     networks = [ip_network(str(one), strict=False) for one in ip]
     if len({network.version for network in networks}) > 1:
         raise Unfit("the two ends are of two families")
-    ports = [parse.number(one, 0, rule_words.MAX_PORT, "port") for one in port]
+    ports = [parse.number(one, 1, rule_words.MAX_PORT, "port") for one in port]
     found = []
     for n in range(2):
         network = networks[n] if n < len(networks) else None

@@ -25,7 +25,7 @@ class Part(NamedTuple):
             if sum(name is not None for name in self) > 1:
                 raise Unfit("it is of an ENI, a VPC or an uplink", "Give one of them.")
             if self.eni is not None:
-                _check_eni(model, self.eni)
+                rules.find_local_eni(model, self.eni)
             if self.vpc is not None:
                 rules.find_vpc(model, self.vpc)
             if self.uplink is not None and self.uplink not in model.uplinks:
@@ -55,9 +55,3 @@ class Part(NamedTuple):
 def _picked(answer: Answer, **tests: Any) -> Answer:
     picked = {name: list(filter(test, answer[name])) for name, test in tests.items()}
     return {name: answer[name] for name in MOMENT} | picked
-
-
-def _check_eni(model: Model, name: str) -> None:
-    eni = rules.find_eni(model, name)
-    if eni.host is not None:
-        raise Unfit(f"ENI {name} is on host {eni.host}", "Ask there: each host counts its own.")

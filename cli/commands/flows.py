@@ -15,7 +15,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import overlay
 from cipu_xdp.cli.output import Row
-from cipu_xdp.cli.params import ENI, NETWORK, PROTOCOL, VPC, examples
+from cipu_xdp.cli.params import ENI, NETWORK, PROTOCOL, VPC, Seconds, examples
 
 if TYPE_CHECKING:
     from cipu_xdp.loader.flow_log import Event
@@ -56,7 +56,11 @@ class Collector(click.ParamType[tuple[str, int]]):
 @click.option("--proto", type=PROTOCOL, metavar="PROTO", help="Only of this protocol.")
 @click.option("--ip", type=NETWORK, metavar="IP", help="Only with this address or CIDR.")
 @click.option("--port", type=int, metavar="PORT", help="Only with this port at either end.")
-@click.option("--write", metavar="FILE", help="Add lines of JSON to FILE, which may be rotated.")
+@click.option(
+    "--write",
+    metavar="FILE",
+    help="Add lines of JSON to FILE, which may be rotated; - for standard output.",
+)
 @click.option(
     "--ipfix", type=Collector(), metavar="ADDRESS:PORT",
     help=f"Send IPFIX (RFC 7011) over UDP; port {IPFIX_PORT} if not given.",
@@ -66,7 +70,7 @@ class Collector(click.ParamType[tuple[str, int]]):
     help="Of denied ones no more than N a second on each CPU; 0: all.",
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N events.")
-@click.option("--seconds", type=float, metavar="S", help="End after S seconds.")
+@click.option("--seconds", type=Seconds(), metavar="S", help="End after S seconds.")
 def flows(
     event: tuple[str, ...],
     write: str | None,
@@ -82,8 +86,6 @@ def flows(
     delivered is counted, and told in the log itself. One may log those of an
     instance at a time. Ends with Ctrl-C or SIGTERM, or when all is detached.
     """
-    if seconds is not None and seconds <= 0:
-        raise click.UsageError("--seconds is more than 0.")
     with overlay() as net, ExitStack() as open_files:
         log = open_files.enter_context(
             net.flows(events=event, denied_per_second=denied_per_second, **filters)
@@ -105,9 +107,12 @@ class _Out:
         from cipu_xdp.loader.flow_file import FlowFile
         from cipu_xdp.loader.ipfix import Exporter
 
-        self.lines = (write, ipfix) == (None, None)
-        self.file = open_files.enter_context(closing(FlowFile(write))) if write else None
+        self.lines = write == "-" or (write is None and (ipfix is None or output.wants_json()))
+        named = write if write != "-" else None
+        self.file = open_files.enter_context(closing(FlowFile(named))) if named else None
         self.exporter = open_files.enter_context(closing(Exporter(*ipfix))) if ipfix else None
+        # In a file there are lines of JSON, also in the one that stands for it.
+        self.as_json = write == "-" or output.wants_json()
         self._told: dict[str, int] = {}
         self._told_s = time.monotonic()
 
@@ -117,7 +122,7 @@ class _Out:
         if self.lines:
             for text in texts:
                 row = json.loads(text)
-                output.show_line(row, _line(row))
+                output.show_line(row, text if self.as_json else _line(row))
         if self.file and texts:
             self.file.add_all(texts)
         if self.exporter and events:
@@ -128,6 +133,8 @@ class _Out:
     def missed(self, log: Flows) -> dict[str, int]:
         """How many events were not delivered, and why."""
         counts = log.counts()
+        if self.exporter:
+            self.exporter.settle()
         return {
             "left_out": counts["left_out"],
             "lost": counts["lost"],
@@ -140,12 +147,12 @@ class _Out:
         self._told_s = time.monotonic()
         if missed == self._told or not any(missed.values()):
             return
-        self._told = missed
         row = {"time": round(time.time(), 3), "event": "undelivered", **missed}
-        if self.lines and output.wants_json():
-            output.show_line(row, "")
-        if self.file:
-            self.file.add_all([json.dumps(row)])
+        if self.lines and self.as_json:
+            output.show_line(row, json.dumps(row))
+        if self.file and not self.file.add_aside(json.dumps(row)):
+            return  # and again, when there is room
+        self._told = missed
 
     def say_missed(self, log: Flows) -> None:
         """At the end, in the log and to a person."""

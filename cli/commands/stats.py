@@ -12,7 +12,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import chosen_overlay, overlay
 from cipu_xdp.cli.output import Row
-from cipu_xdp.cli.params import ENI, UPLINK, VPC, examples
+from cipu_xdp.cli.params import ENI, UPLINK, VPC, Seconds, examples
 from cipu_xdp.cli.stats_tables import tables
 
 INTERVAL_S = 2.0
@@ -32,7 +32,7 @@ MORE_COUNTERS = "cipu-xdp upgrade --table-size eni_counters=N"
 @click.option("--vpc", type=VPC, metavar="VPC", help="Only of VPC and its ENIs.")
 @click.option("--uplink", type=UPLINK, metavar="IFACE", help="Only of IFACE and hosts behind it.")
 @click.option("--watch", is_flag=True, help="Show rates, again and again; Ctrl-C ends it.")
-@click.option("--interval", type=float, metavar="S", help="Seconds between them.  [default: 2]")
+@click.option("--interval", type=Seconds(), metavar="S", help="Seconds between them.  [default: 2]")
 def stats(
     eni: str | None, vpc: str | None, uplink: str | None, watch: bool, interval: float | None
 ) -> None:

@@ -14,7 +14,7 @@ import click
 from cipu_xdp.cli import output
 from cipu_xdp.cli.context import chosen_overlay
 from cipu_xdp.cli.output import Row
-from cipu_xdp.cli.params import examples
+from cipu_xdp.cli.params import Seconds, examples
 from cipu_xdp.cli.top_sections import SESSIONS_BY, SORTS, sections, totals
 from cipu_xdp.cli.waiting import can_erase
 
@@ -36,7 +36,7 @@ SORT_KEYS = {sort[0]: sort for sort in SORTS}
     )
 )
 @click.option(
-    "--interval", type=float, metavar="S", default=1.0, show_default=True,
+    "--interval", type=Seconds(), metavar="S", default=1.0, show_default=True,
     help="Seconds between two screens.",
 )  # fmt: skip
 @click.option("--count", type=int, metavar="N", help="End after N.")

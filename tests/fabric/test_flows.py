@@ -27,7 +27,7 @@ from cipu_xdp.loader.tables import Tables
 
 pytestmark = pytest.mark.root
 
-LABS = {"tc": ("tc", "tc", 6), "xdp": ("handover", "redirect", 4)}
+LABS = {"tc and xdp": ("tc", "handover", 6)}
 Line = dict[str, Any]
 
 
@@ -152,7 +152,8 @@ def test_a_collector_gets_what_tshark_reads_as_the_same_flow(
         with connection(lab, "client", "near", index) as talk:
             assert talk.passes()
         message = collector.recv(65535)
-        assert ended(process) == []
+        (line,) = ended(process)
+    assert line["opener"]["eni"] == "client"
     (flow,) = read_back([message], tmp_path / "x.pcap")
     ends = ("SrcAddr", "DstAddr")
     assert [flow[end] for end in ends] == [[ENIS["client"][index]], [ENIS["near"][index]]]
@@ -228,11 +229,49 @@ def test_the_log_goes_on_across_upgrades(host: Machine, tmp_path: Path) -> None:
         wait_for(lambda: lines(file, "opened"), "it is told")
         host.do("upgrade", "--force")
         host.do("upgrade", "--table-size", f"sessions={2 * SMALL['sessions']}")
+        # It looks where the sessions are now: not into the tables of before, where they grow old.
         assert host.do("session", "flush", "--all") == {"flushed": 1}
         wait_for(lambda: lines(file, "closed"), "what was opened before is closed")
         assert host.ping("t1", "10.0.0.12")
         wait_for(lambda: len(lines(file, "opened")) == 2, "what is opened after is told")
     assert lines(file, "undelivered") == []
+
+
+def test_what_goes_on_while_tables_are_replaced_is_not_told_as_closed(
+    host: Machine, tmp_path: Path
+) -> None:
+    file = tmp_path / "flows.json"
+    host.do("session", "flush", "--all")
+    host.do("session", "timeout", "set", "icmp_established", 3)
+    words = ("ping", "-i", "0.5", "10.0.0.12")
+    try:
+        with started(host.name, "--write", file):
+            pinging = subprocess.Popen(
+                ["ip", "netns", "exec", f"{host.name}-t1", *words], stdout=subprocess.DEVNULL
+            )
+            try:
+                wait_for(lambda: lines(file, "opened"), "it is told")
+                host.do("upgrade", "--table-size", f"sessions={3 * SMALL['sessions']}")
+                (row,) = host.do("session", "list")
+                wait_for(
+                    lambda: (
+                        host.do("session", "list")[0]["opener"]["packets"]
+                        > row["opener"]["packets"] + 8
+                    ),
+                    "it goes on for longer than the session would live in the old tables",
+                    20,
+                )
+                assert lines(file, "closed") == []
+            finally:
+                pinging.kill()
+                pinging.wait()
+            wait_for(lambda: lines(file, "closed"), "its end is told", 20)
+    finally:
+        host.do("session", "timeout", "reset")
+    (closed,) = lines(file, "closed")
+    assert (closed["reason"], closed["opener"]["packets"] > row["opener"]["packets"]) == (
+        "idle", True,
+    )  # fmt: skip
 
 
 def test_what_is_not_delivered_is_told_in_the_log(host: Machine, tmp_path: Path) -> None:
@@ -254,6 +293,7 @@ def test_words_that_mean_nothing_are_refused(host: Machine, tmp_path: Path) -> N
     for words in (
         ("--vpc", "nowhere"), ("--eni", "nobody"), ("--event", "eaten"), ("--ipfix", "x:y"),
         ("--ipfix", "nobody.invalid"), ("--seconds", "0"), ("--denied-per-second", "-1"),
+        ("--seconds", "nan"), ("--seconds", "inf"),
     ):  # fmt: skip
         host.refused(2, "flows", *words)
     host.refused(6, "flows", "--write", tmp_path / "nowhere" / "x")

@@ -39,6 +39,8 @@ def test_lines_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
         place.rmdir()
         file.add_all(["one", "two"])
         assert file.unwritten == 2
+        assert not file.add_aside("said aside")
+        assert file.unwritten == 2
         place.mkdir()
         file.add_all(["three"])
         assert (place / "flows").read_text() == "three\n"

@@ -85,10 +85,27 @@ def test_what_says_no_packet_is_refused(text: str, why: str) -> None:
 
 
 def test_scapys_text_is_a_frame_and_nothing_else() -> None:
-    assert Ether(frames.from_text('Ether()/IP(dst="10.0.0.9")/UDP()'))[IP].dst == "10.0.0.9"
+    text = 'Ether()/IP(dst="10.0.0.9")/UDP()'
+    asked = []
+
+    def next_mac(to: str) -> str:
+        asked.append(to)
+        return "02:00:00:00:00:09"
+
+    sender = frames.Sender("02:00:00:00:00:05", {4: "10.0.0.5"}, next_mac)
+    made = Ether(frames.from_text(text, sender))
+    # What is not said is the sender's; scapy would ask this host's neighbours for it.
+    assert (made.src, made.dst, made[IP].src) == (
+        "02:00:00:00:00:05", "02:00:00:00:00:09", "10.0.0.5",
+    )  # fmt: skip
+    assert (made[IP].dst, asked) == ("10.0.0.9", ["10.0.0.9"])
+    whole = (
+        'Ether(src="02:00:00:00:00:07", dst="02:00:00:00:00:08")/IP(src="10.9.9.9", dst="10.0.0.9")'
+    )
+    assert Ether(frames.from_text(whole, sender)).src == "02:00:00:00:00:07"
     for text in ("IP()", "1", "Ether(", "open('/etc/passwd')", "__import__('os')"):
         with pytest.raises(Unfit):
-            frames.from_text(text)
+            frames.from_text(text, sender)
 
 
 @pytest.mark.parametrize("writer", [PcapWriter, PcapNgWriter])

@@ -147,8 +147,11 @@ def test_what_nobody_took_is_counted() -> None:
             assert exporter.unsent == 0
             taken.close()
             exporter.add_all([event()] * 2)  # nobody is there, which is told by and by
-            exporter.add_all([event()])
+            exporter.settle()
             assert exporter.unsent == 2
+            exporter.add_all([event()])
+            exporter.settle()
+            assert exporter.unsent == 3
 
 
 def test_a_collector_that_cannot_be_is_refused() -> None:
