@@ -18,8 +18,8 @@
 
 #define inline_always static inline __attribute__((always_inline))
 #define net16(x) ((__u16)__builtin_bswap16(x))
-#define SECOND_NS 1000000000ULL
 #define net32(x) ((__u32)__builtin_bswap32(x))
+#define SECOND_NS 1000000000ULL
 
 #define TC_NEXT_FILTER -1
 #define TC_DROP 2

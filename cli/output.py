@@ -83,7 +83,12 @@ def say(sentence: str) -> None:
 
 def show_line(value: Row, sentence: str) -> None:
     """Print one object of many that come one by one: a line, also as JSON, and at once."""
-    _echo(json.dumps(value) if wants_json() else sentence)
+    show_text(json.dumps(value) if wants_json() else sentence)
+
+
+def show_text(line: str) -> None:
+    """Print one line of many that come one by one as it is, and at once."""
+    _echo(line)
     sys.stdout.flush()
 
 

@@ -37,9 +37,7 @@ def tables(answer: Row, *, per_second: bool = False) -> Iterator[Shown]:
         Shown("hosts", _hosts(answer), _host_columns(per_second)),
         Shown("limits", answer.get("limits", ()), _limit_columns(per_second)),
         Shown("sessions", _with_sessions(answer), _session_columns()),
-        Shown(
-            "tables", _filled(answer, per_second), [c for c in TABLE_COLUMNS if c.title != "kind"]
-        ),
+        Shown("tables", _filled(answer, per_second), FULLNESS),
     )
     for title, rows, columns in found:
         busy = [row for row in rows if weight(row)]

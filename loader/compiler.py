@@ -21,8 +21,9 @@ from cipu_xdp.loader.errors import KernelRefused, VerifierRefused
 
 LOG_LINES = 40
 INSTRUCTION = struct.Struct("=BBhi")
-LOAD_WIDE, FROM_TABLE = 0x18, 1
-WORD = struct.Struct("=I4xI")
+LOAD_WIDE, PLAIN_NUMBER, FROM_TABLE = 0x18, 0, 1
+# The two halves of a number are in two instructions.
+NUMBER_AT, WORD = 4, struct.Struct("=I4xI")
 NO_CONSTANTS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -96,25 +97,29 @@ def version() -> str:
     return (place / "version.py").read_text() + os.uname().release
 
 
+def _wide_loads(code: bytes) -> Iterator[tuple[int, int]]:
+    """Where a program loads what takes two instructions, and of what kind that is."""
+    for at in range(0, len(code), INSTRUCTION.size):
+        if code[at] == LOAD_WIDE:
+            yield at, code[at + 1] >> 4
+
+
 def _with_references(code: bytes, change: Any) -> bytes:
     changed = bytearray(code)
-    for at in range(0, len(code), INSTRUCTION.size):
-        op, registers, offset, value = INSTRUCTION.unpack_from(code, at)
-        if op == LOAD_WIDE and registers >> 4 == FROM_TABLE:
+    for at, kind in _wide_loads(code):
+        if kind == FROM_TABLE:
+            op, registers, offset, value = INSTRUCTION.unpack_from(code, at)
             INSTRUCTION.pack_into(changed, at, op, registers, offset, change(value))
     return bytes(changed)
 
 
 def _with_constants(code: bytes, constants: Mapping[int, int]) -> bytes:
     changed = bytearray(code)
-    for at in range(0, len(code), INSTRUCTION.size):
-        op, registers, _, _ = INSTRUCTION.unpack_from(code, at)
-        if op == LOAD_WIDE and registers >> 4 == 0:
-            # The two halves of a number are in two instructions.
-            low, high = WORD.unpack_from(code, at + 4)
-            value = constants.get(high << 32 | low)
-            if value is not None:
-                WORD.pack_into(changed, at + 4, value & 0xFFFFFFFF, value >> 32)
+    for at, kind in _wide_loads(code):
+        low, high = WORD.unpack_from(code, at + NUMBER_AT)
+        value = constants.get(high << 32 | low) if kind == PLAIN_NUMBER else None
+        if value is not None:
+            WORD.pack_into(changed, at + NUMBER_AT, value & 0xFFFFFFFF, value >> 32)
     return bytes(changed)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cipu_xdp.loader import abi, counted, maps
-from cipu_xdp.loader.directories import make_private
 from cipu_xdp.loader.errors import KernelRefused
+from cipu_xdp.loader.pins import open_lock
 from cipu_xdp.loader.ring import Ring
 from cipu_xdp.loader.session_filters import Row
 from cipu_xdp.loader.sessions import now_ns
@@ -93,10 +93,9 @@ def unpacked(key: bytes, session: bytes) -> Row:
 def hold(path: Path) -> int:
     """Be the one who logs, until the descriptor is closed or the process ends; returns it.
 
-    Raises KernelRefused if another is.
+    Raises KernelRefused if another is, or the file system takes no lock file.
     """
-    make_private(path.parent)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open_lock(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -23,7 +23,7 @@ from cipu_xdp.loader import (
     session_filters,
     sessions,
 )
-from cipu_xdp.loader.errors import CipuError, NotAttached
+from cipu_xdp.loader.errors import CipuError, KernelRefused, NotAttached
 from cipu_xdp.loader.flow_answers import CLOSED, KINDS, FlowAnswers
 from cipu_xdp.loader.flow_log import TRIED, Event, FlowLog
 from cipu_xdp.loader.instance import Instance
@@ -148,10 +148,12 @@ class Flows:
 
     def _are_others(self, generation: Path) -> bool:
         """Are its tables others than those that are read? Those in use may be shared in part."""
-        return any(
-            _identity(generation / name) != maps.identity(self._log.tables[name].fd)
-            for name in ("flow_rings", "sessions")
-        )
+        with suppress(KernelRefused):  # it is being taken away: seen when it is gone
+            return any(
+                _identity(generation / name) != maps.identity(self._log.tables[name].fd)
+                for name in ("flow_rings", "sessions")
+            )
+        return False
 
     def _rest(self) -> Iterator[Event]:
         """What was told before all was detached, and the sessions that ended with it."""

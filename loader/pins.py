@@ -167,11 +167,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         KernelRefused: the file system takes no lock file.
     """
-    try:
-        make_private(path.parent)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise file_refused(f"lock {path}", path.parent, error) from error
+    file = open_lock(path)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -181,6 +177,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def open_lock(path: Path) -> int:
+    """The descriptor of a lock file, not locked yet. Raises KernelRefused as `locked` does."""
+    try:
+        make_private(path.parent)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise file_refused(f"lock {path}", path.parent, error) from error
 
 
 def _top() -> int:

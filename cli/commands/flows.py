@@ -121,8 +121,7 @@ class _Out:
         texts = [log.text(event) for event in events] if self.lines or self.file else []
         if self.lines:
             for text in texts:
-                row = json.loads(text)
-                output.show_line(row, text if self.as_json else _line(row))
+                output.show_text(text if self.as_json else _line(json.loads(text)))
         if self.file and texts:
             self.file.add_all(texts)
         if self.exporter and events:
@@ -149,7 +148,7 @@ class _Out:
             return
         row = {"time": round(time.time(), 3), "event": "undelivered", **missed}
         if self.lines and self.as_json:
-            output.show_line(row, json.dumps(row))
+            output.show_text(json.dumps(row))
         if self.file and not self.file.add_aside(json.dumps(row)):
             return  # and again, when there is room
         self._told = missed
@@ -157,15 +156,15 @@ class _Out:
     def say_missed(self, log: Flows) -> None:
         """At the end, in the log and to a person."""
         self._tell_missed(log)
+        missed = self.missed(log)
         for name, why in (
             ("left_out", "left out: too many were denied a second"),
             ("lost", "lost: not read in time"),
             ("unwritten", "not written: the file took no more"),
             ("unsent", "not sent: the collector was not there"),
         ):
-            number = self.missed(log)[name]
-            if number:
-                output.note(f"{number} events {why}")
+            if missed[name]:
+                output.note(f"{missed[name]} events {why}")
 
 
 def _follow(log: Flows, out: _Out, count: int | None, seconds: float | None) -> None:
