@@ -131,24 +131,35 @@ inline_always bool insert_session(struct session *session, struct flow *f, struc
 	return there;
 }
 
-/* NULL: no room. What comes from outside leaves an ENI a quarter of its quota for its own. */
+/* Whose places a session takes: its sender's, if that is here. */
+inline_always __u32 payer_of(const struct flow *f)
+{
+	return f->sender_eni ? f->sender_eni : f->receiver_eni;
+}
+
+/* What comes from outside leaves an ENI a quarter of its quota for its own. */
+inline_always __u32 share_of(const struct flow *f, const struct policy *policy)
+{
+	return f->sender_eni ? policy->quota : policy->quota - policy->quota / 4;
+}
+
+/* NULL: no room. */
 inline_always struct session *open_session(struct scratch *scratch, const struct packet *p,
 					   struct flow *f)
 {
-	key32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
-	__u32 quota, slot;
+	key32 number = payer_of(f);
 	struct session *session = (struct session *)scratch->session, *old;
 	struct policy *policy = policies.lookup(&number);
 	struct owner *owner = owner_of(number);
+	__u32 slot;
 
 	if (!policy || !owner)
 		return NULL;
-	quota = policy->quota;
 	old = sessions.lookup(&f->key);
 	if (old)
 		remove_session(&f->key, old, old->slot, FLOW_END_IDLE);
-	slot = take_slot(number, owner, f->sender_eni ? quota : quota - quota / 4, &f->key, f->now);
-	if (slot && !enter_ring(number, owner, quota, slot - 1)) {
+	slot = take_slot(number, owner, share_of(f, policy), &f->key, f->now);
+	if (slot && !enter_ring(number, owner, policy->quota, slot - 1)) {
 		free_slot(slot - 1);
 		slot = 0;
 	}
@@ -165,20 +176,60 @@ inline_always struct session *open_session(struct scratch *scratch, const struct
 	return session;
 }
 
-/* What open_session would find, with nothing changed. */
-inline_always bool has_room(const struct flow *f)
+/* Is one to be opened, for an ENI that has no place left? Then its ring is to be swept. */
+inline_always bool wants_place(const struct packet *p, const struct flow *f, struct sweep *sweep)
 {
-	key32 number = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	key32 number = payer_of(f);
+	struct policy *policy = policies.lookup(&number);
+	struct owner *owner = owners.lookup(&number);
+
+	if (f->verdict != NEXT || f->known || f->related || !keeps_state(p) || !policy || !owner ||
+	    (__s64)owner->sessions < (__s64)share_of(f, policy))
+		return false;
+	sweep_ring(sweep, number, owner, policy->quota);
+	return true;
+}
+
+/* Once a tick, on the CPU that comes first; and whenever a place is wanted. */
+inline_always void sweep(const struct packet *p, const struct flow *f)
+{
+	key32 zero = 0;
+	struct session_clock *clock = session_clocks.lookup(&zero);
+	struct sweep sweep = {};
+	__u64 swept;
+
+	if (!clock)
+		return;
+	swept = clock->swept_ns;
+	if (!wants_place(p, f, &sweep) &&
+	    (swept == f->now ||
+	     __sync_val_compare_and_swap(&clock->swept_ns, swept, f->now) != swept))
+		return;
+	sweep.first = __sync_fetch_and_add(&clock->hand, SWEEP_SLOTS);
+	carry_out(&sweep, f->now);
+}
+
+/* Would open_session find room, after a sweep? Nothing is changed. */
+inline_always bool has_room(const struct packet *p, const struct flow *f)
+{
+	key32 number = payer_of(f), zero = 0;
+	struct session_clock *clock = session_clocks.lookup(&zero);
 	struct policy *policy = policies.lookup(&number);
 	struct owner *owner = owners.lookup(&number);
 	struct session *old = sessions.lookup(&f->key);
 	__u64 held = owner ? owner->sessions : 0;
-	__u32 quota = policy ? policy->quota : 0, most;
+	struct sweep sweep = {};
 
-	most = f->sender_eni ? quota : quota - quota / 4;
-	if (old && old->owner == number && held)
-		held--;
-	return (__s64)held < (__s64)most || (owner && may_reclaim(number, owner, quota, f->now));
+	if (!policy || !clock)
+		return false;
+	if (old && old->owner != number)
+		old = NULL;
+	if (wants_place(p, f, &sweep)) {
+		sweep.first = clock->hand;
+		held -= count_vacant(&sweep, f->now, old ? old->slot : NO_SLOT);
+	}
+	/* It gives back its own. */
+	return (__s64)held - !!old < (__s64)share_of(f, policy);
 }
 
 /* An error comes from whoever is on the way: its sender's policy is not the far end's. */
@@ -240,7 +291,7 @@ inline_always void stamp(struct session *session, const struct flow *f)
 /* Finds what answers for the packet, and which rules are to be asked. */
 inline_always enum verdict prepare(struct packet *p, struct flow *f)
 {
-	__u32 owner = f->sender_eni ? f->sender_eni : f->receiver_eni;
+	__u32 owner = payer_of(f);
 	struct session *session = NULL;
 
 	f->known = f->related = 0;	/* what stands there is of another packet */
@@ -320,7 +371,7 @@ inline_always enum verdict settle_session(struct scratch *scratch, struct packet
 	if (f->related || !keeps_state(p))
 		return NEXT;
 	if (scratch->traced)
-		return session || has_room(f) ? NEXT : SESSIONS_FULL;
+		return session || has_room(p, f) ? NEXT : SESSIONS_FULL;
 	if (session)
 		stamp(session, f);
 	else
@@ -341,11 +392,10 @@ inline_always enum verdict settle(struct scratch *scratch, struct packet *p, str
 	enum verdict verdict;
 
 	if (!scratch->traced)
-		sweep(f->now, false);
+		sweep(p, f);
 	verdict = settle_session(scratch, p, way);
 	if (verdict == NEXT && p->fragmented && !p->later_fragment && !scratch->traced)
-		remember_fragment(scratch, p, f->sender_eni ? f->sender_eni : f->receiver_eni,
-				  f->now);
+		remember_fragment(scratch, p, payer_of(f), f->now);
 	return verdict;
 }
 

@@ -12,9 +12,10 @@
 #define RING_BLOCK_SLOTS 512
 #define SWEEP_SLOTS 32		/* at every tick: some 8,000 a second */
 #define CLAIM_NEAR 4
-#define CLAIM_SLOTS 36
-#define RECLAIM_SLOTS 32
+#define CLAIM_SLOTS 12
+#define CLAIM_TRIES 3
 #define EVICT_SLOTS 32
+#define NO_SLOT ~0U
 #define OPENING_NS 1000000000ULL /* a slot is taken before its session is there */
 
 inline_always void free_slot(key32 index)
@@ -32,6 +33,11 @@ inline_always void free_slot(key32 index)
 		__sync_fetch_and_add(&owner->sessions, -1);
 }
 
+inline_always __u32 slot_at(__u32 place)
+{
+	return place % (__u32)put_in(CONSTANT_SLOTS);
+}
+
 /* Of several CPUs that want it gone, one gives back its slot. */
 inline_always bool remove_session(struct session_key *key, const struct session *session,
 				  __u32 slot, enum flow_end end)
@@ -46,64 +52,73 @@ inline_always bool remove_session(struct session_key *key, const struct session 
 	return true;
 }
 
-/* Frees the slot if its session is expired or gone. */
+inline_always struct session *session_of(const struct slot *slot, __u32 index)
+{
+	struct session *session = sessions.lookup((struct session_key *)slot->key);
+
+	return session && session->slot == index ? session : NULL;
+}
+
+/* Of a slot that is held: what holds it is expired, or gone. */
+inline_always bool is_over(const struct slot *slot, const struct session *session, __u64 now)
+{
+	return session ? is_expired(session, now) :
+			 (__s64)(now - slot->stamp_ns) >= (__s64)OPENING_NS;
+}
+
+inline_always bool is_vacant(const struct slot *slot, __u32 index, __u64 now)
+{
+	return !slot->owner || is_over(slot, session_of(slot, index), now);
+}
+
+/* Frees the slot if it is vacant. */
 inline_always bool is_free(struct slot *slot, __u32 index, __u64 now)
 {
-	struct session_key *key = (struct session_key *)slot->key;
 	struct session *session;
 
 	if (!slot->owner)
 		return true;
-	session = sessions.lookup(key);
-	if (session && session->slot == index)
-		return is_expired(session, now) &&
-		       remove_session(key, session, index, FLOW_END_IDLE);
-	if ((__s64)(now - slot->stamp_ns) < (__s64)OPENING_NS)
+	session = session_of(slot, index);
+	if (!is_over(slot, session, now))
 		return false;
+	if (session)
+		return remove_session((struct session_key *)slot->key, session, index,
+				      FLOW_END_IDLE);
 	free_slot(index);
 	return true;
 }
 
-inline_always __u32 next_slot(struct session_clock *clock)
+/* One that was vacant a moment ago; or, after so many, one that was not. */
+inline_always key32 find_vacant(struct session_clock *clock, __u64 now)
 {
-	return __sync_fetch_and_add(&clock->hand, 1) % (__u32)put_in(CONSTANT_SLOTS);
-}
+	key32 index = 0;
 
-/* Once a tick, on the CPU that comes first; or whenever places are wanted. */
-inline_always void sweep(__u64 now, bool wanted)
-{
-	key32 zero = 0;
-	struct session_clock *clock = session_clocks.lookup(&zero);
-	__u64 swept;
+	for (int i = 0; i < CLAIM_SLOTS; i++) {
+		__u32 place = i < CLAIM_NEAR ? __sync_fetch_and_add(&clock->hand, 1) :
+					       bpf_get_prandom_u32();
+		struct slot *slot;
 
-	if (!clock)
-		return;
-	swept = clock->swept_ns;
-	if (!wanted &&
-	    (swept == now || __sync_val_compare_and_swap(&clock->swept_ns, swept, now) != swept))
-		return;
-	for (int i = 0; i < SWEEP_SLOTS; i++) {
-		key32 index = next_slot(clock);
-		struct slot *slot = slots.lookup(&index);
-
-		if (slot)
-			is_free(slot, index, now);
+		index = slot_at(place);
+		slot = slots.lookup(&index);
+		if (slot && is_vacant(slot, index, now))
+			break;
 	}
+	return index;
 }
 
 /*
  * Gives the slot's number plus one; 0 for none. There are twice as many slots
  * as sessions, so half of them are free whatever anybody has; but a neighbour
- * may have a long row of them: after a few, any place is tried.
+ * may have a long row of them: after a few, any place is tried. What is found
+ * may be another CPU's by then.
  */
 inline_always __u32 claim_slot(__u32 number, const struct session_key *key, __u64 now)
 {
 	key32 zero = 0;
 	struct session_clock *clock = session_clocks.lookup(&zero);
 
-	for (int i = 0; clock && i < CLAIM_SLOTS; i++) {
-		key32 index = i < CLAIM_NEAR ? next_slot(clock) :
-					       bpf_get_prandom_u32() % (__u32)put_in(CONSTANT_SLOTS);
+	for (int i = 0; clock && i < CLAIM_TRIES; i++) {
+		key32 index = find_vacant(clock, now);
 		struct slot *slot = slots.lookup(&index);
 
 		if (!slot || !is_free(slot, index, now) ||
@@ -129,10 +144,15 @@ inline_always struct owner *owner_of(key32 number)
 	return owners.lookup(&number);
 }
 
+/* A struct ring_key, written at once, as a key32 is. */
+inline_always __u64 ring_key(__u32 number, __u32 position)
+{
+	return (__u64)(position / RING_BLOCK_SLOTS) << 32 | number;
+}
+
 inline_always struct ring_block *ring_block_of(__u32 number, __u32 position)
 {
-	/* A struct ring_key, written at once, as a key32 is. */
-	__u64 key = (__u64)(position / RING_BLOCK_SLOTS) << 32 | number;
+	__u64 key = ring_key(number, position);
 	struct ring_block *block = rings.lookup(&key), *blank;
 	key32 zero = 0;
 
@@ -185,63 +205,66 @@ inline_always bool enter_ring(__u32 number, struct owner *owner, __u32 quota, __
 	return true;
 }
 
-/* What is expired counts no more, only nobody has looked yet: the ring knows where they are. */
-inline_always void reclaim(__u32 number, struct owner *owner, __u32 quota, __u64 now)
+/* Which slots are looked through for what is expired. */
+struct sweep {
+	__u32 first;		/* below the hand */
+	__u32 owner;		/* 0: those only; else every other one is of its ring */
+	__u32 places;		/* of that */
+	__u32 position;
+};
+
+/*
+ * An ENI that is at its quota has its own ring looked through as well, its
+ * oldest places first, and further ones each time that it is refused.
+ */
+inline_always void sweep_ring(struct sweep *sweep, __u32 number, const struct owner *owner,
+			      __u32 quota)
 {
-	__u32 places = ring_places(quota), head = owner->head;
+	sweep->owner = number;
+	sweep->places = ring_places(quota);
+	sweep->position = owner->head + owner->refused * (SWEEP_SLOTS / 2);
+}
 
-	for (__u32 i = 0; i < RECLAIM_SLOTS; i++) {
-		struct ring_block *block = ring_block_of(number, (head + i) % places);
-		struct slot *slot;
-		key32 index;
+/* The i-th of them, or NO_SLOT. */
+inline_always key32 swept_slot(const struct sweep *sweep, __u32 i)
+{
+	struct ring_block *block;
+	__u32 position;
+	__u64 key;
 
-		if (!block)
-			return;
-		index = (__u32)(((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1);
-		slot = slots.lookup(&index);
-		if (slot && slot->owner == number)
+	if (!sweep->owner || i & 1)
+		return slot_at(sweep->first + i);
+	position = (sweep->position + i / 2) % sweep->places;
+	key = ring_key(sweep->owner, position);
+	block = rings.lookup(&key);
+	return block ? ((__u32 *)block->slots)[position % RING_BLOCK_SLOTS] - 1 : NO_SLOT;
+}
+
+inline_always void carry_out(const struct sweep *sweep, __u64 now)
+{
+	for (__u32 i = 0; i < SWEEP_SLOTS; i++) {
+		key32 index = swept_slot(sweep, i);
+		struct slot *slot = slots.lookup(&index);
+
+		if (slot)
 			is_free(slot, index, now);
 	}
 }
 
-/* Would is_free say so? Nothing is freed. */
-inline_always bool is_vacant(const struct slot *slot, __u32 index, __u64 now)
+/* How many of the owner's would it give back, beside that one? */
+inline_always __u32 count_vacant(const struct sweep *sweep, __u64 now, __u32 except)
 {
-	struct session *session = sessions.lookup((struct session_key *)slot->key);
+	__u32 vacant = 0;
 
-	if (session && session->slot == index)
-		return is_expired(session, now);
-	return (__s64)(now - slot->stamp_ns) >= (__s64)OPENING_NS;
-}
+	for (__u32 i = 0; i < SWEEP_SLOTS; i++) {
+		key32 index = swept_slot(sweep, i);
+		struct slot *slot = slots.lookup(&index);
 
-/* Would reclaim, or a sweep, give back one of its slots? */
-inline_always bool may_reclaim(__u32 number, struct owner *owner, __u32 quota, __u64 now)
-{
-	__u32 places = ring_places(quota), head = owner->head, index;
-	key32 zero = 0;
-	struct session_clock *clock = session_clocks.lookup(&zero);
-
-	for (__u32 i = 0; clock && i < RECLAIM_SLOTS + SWEEP_SLOTS; i++) {
-		struct ring_block *block;
-		struct slot *slot;
-		key32 place;
-		__u64 key;
-
-		if (i < RECLAIM_SLOTS) {
-			key = (__u64)((head + i) % places / RING_BLOCK_SLOTS) << 32 | number;
-			block = rings.lookup(&key);
-			if (!block)
-				continue;
-			index = ((__u32 *)block->slots)[(head + i) % places % RING_BLOCK_SLOTS] - 1;
-		} else {
-			index = (clock->hand + i - RECLAIM_SLOTS) % (__u32)put_in(CONSTANT_SLOTS);
-		}
-		place = index;
-		slot = slots.lookup(&place);
-		if (slot && slot->owner == number && is_vacant(slot, index, now))
-			return true;
+		if (slot && index != except && slot->owner == sweep->owner &&
+		    is_vacant(slot, index, now))
+			vacant++;
 	}
-	return false;
+	return vacant;
 }
 
 /* A slot within the quota, counted; its number plus one, or 0. */
@@ -249,15 +272,8 @@ inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
 			      const struct session_key *key, __u64 now)
 {
 	__u32 slot = 0;
-	bool over;
 
-	over = (__s64)__sync_fetch_and_add(&owner->sessions, 1) >= (__s64)quota;
-	if (over) {
-		reclaim(number, owner, quota, now);
-		sweep(now, true);
-		over = (__s64)owner->sessions > (__s64)quota;
-	}
-	if (!over)
+	if ((__s64)__sync_fetch_and_add(&owner->sessions, 1) < (__s64)quota)
 		slot = claim_slot(number, key, now);
 	if (!slot)
 		__sync_fetch_and_add(&owner->sessions, -1);
@@ -268,7 +284,7 @@ inline_always __u32 take_slot(__u32 number, struct owner *owner, __u32 quota,
 inline_always void make_room(__u64 now)
 {
 	for (int i = 0; i < EVICT_SLOTS; i++) {
-		key32 index = bpf_get_prandom_u32() % (__u32)put_in(CONSTANT_SLOTS), number;
+		key32 index = slot_at(bpf_get_prandom_u32()), number;
 		struct slot *slot = slots.lookup(&index);
 		struct session *session;
 		struct policy *policy;

@@ -125,6 +125,21 @@ class Memory:
                     found[bytes(keys[4 * n : 4 * n + 4])] = owner
         return found
 
+    def share(self, number: int, quota: int) -> None:
+        """An ENI has so many slots at most, whatever its share would be."""
+        table, record = self.tables["policies"], abi.record("policy")
+        (row,) = table.values(abi.u32(number))
+        table.put(abi.u32(number), record.pack(**record.unpack(row) | {"quota": quota}))
+
+    def sweep_where_nothing_is(self, count: int) -> None:
+        """The next sweeps go over so many slots of which none is taken."""
+        taken = {int.from_bytes(key, "little") for key in self.taken_slots()}
+        places = range(self.tables["slots"].capacity - count)
+        hand = next(n for n in places if taken.isdisjoint(range(n, n + count)))
+        table, record = self.tables["session_clocks"], abi.record("session_clock")
+        (clock,) = table.values(abi.u32(0))
+        table.put(abi.u32(0), record.pack(**record.unpack(clock) | {"hand": hand}))
+
     def check_slots(self, told: bool = True) -> None:
         """Each session holds one slot and no other is taken; owners are told the right count."""
         taken = self.taken_slots()

@@ -10,6 +10,7 @@ from policed import allow
 from policy_play import ADA, ANNA, BELLA, BERT, Play, back, on, tcp, udp
 from run_packet import Bench
 from session_oracle import TIMEOUTS
+from traced import each_traced
 
 HALF_OPEN_MAX = 4096
 PLACES, PLACES_A_TICK = 2 * FEW, 32
@@ -135,6 +136,23 @@ def test_a_session_that_is_over_gives_its_place_back(small: Play) -> None:
     scan(small, ANNA, BERT, udp(), range(1000, 1000 + PLACES // PLACES_A_TICK))
     assert scan(small, ANNA, BERT, udp(), range(2000, 2000 + quota // 2)) == {"SENT": quota // 2}
     small.bench.memory.check_slots()
+
+
+def test_whoever_is_at_his_quota_soon_has_what_expired_and_a_trace_knows_when(big: Play) -> None:
+    """The oldest in his ring live on: each time that he is refused, further ones are looked at."""
+    big.bind(ANNA, allow("egress"))
+    quota, memory = 256, big.bench.memory
+    memory.share(big.model.enis[ANNA.name].number, quota)
+    assert answered_scan(big, ANNA, BERT, range(quota)) == {"SENT": quota}
+    big.age(TIMEOUTS["udp_established"] - 60)
+    oldest_in_ring = range(quota // 2, quota // 2 + PLACES_A_TICK)
+    assert scan(big, ANNA, BERT, udp(), oldest_in_ring) == {"SENT": PLACES_A_TICK}
+    big.age(120)
+    memory.sweep_where_nothing_is(4 * PLACES_A_TICK)
+    with each_traced(big.bench, explain_every=1000):
+        got = [scan(big, ANNA, BERT, udp(), range(n, n + 1)) for n in range(quota, quota + 5)]
+    assert got == [{"SESSIONS_FULL": 1}] * 2 + [{"SENT": 1}] * 3
+    memory.check_slots()
 
 
 def test_a_neighbour_finds_room_whoever_has_taken_his(small: Play) -> None:
