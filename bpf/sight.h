@@ -40,10 +40,10 @@ inline_always void look_at(void *ctx, bool xdp, struct sight_room *room)
 	if (bytes > length)
 		bytes = length;
 	settle_value(bytes);
-	if (!bytes)
+	if (bytes > SIGHT_BYTES)
 		return;
 	settle_value(bytes);
-	if (bytes > SIGHT_BYTES)
+	if ((__s64)bytes < 1)	/* of != 0 Linux 6.1 draws no bound */
 		return;
 	failed = xdp ? xdp_load_bytes(ctx, 0, room->frame, bytes) :
 		       bpf_skb_load_bytes(ctx, 0, room->frame, bytes);

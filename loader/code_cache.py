@@ -28,7 +28,7 @@ OURS = re.compile(rf"[0-9a-f]{{64}}|{DRAFT}.*")
 
 def code(depends_on: str, make: Callable[[], Code]) -> Code:
     """What was kept for this, or what `make` gives, kept from now on."""
-    path = _directory() / hashlib.sha256(depends_on.encode()).hexdigest()
+    path = directory() / hashlib.sha256(depends_on.encode()).hexdigest()
     found = _read(path)
     if found is None:
         found = make()
@@ -37,7 +37,8 @@ def code(depends_on: str, make: Callable[[], Code]) -> Code:
     return found
 
 
-def _directory() -> Path:
+def directory() -> Path:
+    """Where it is kept."""
     return Path(os.environ.get(ENVIRONMENT) or PLACE)
 
 
