@@ -119,7 +119,7 @@ test-killed: setup-dev ## kill commands at each change they make, not only at so
 
 # KERNELS="6.1" for one of them; PYTEST_WORDS="-k native" for some of the tests.
 test-kernels: setup-dev packages-kernels ## run tests on Debian's kernels 6.1 and 6.12, emulated (as root)
-	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest "$(PYTEST_WORDS)"
+	@$(SUDO) $(BIN)/python tests/kernels/run.py $(KERNELS) --pytest="$(PYTEST_WORDS)"
 
 test-kernels-brief: setup-dev packages-kernels ## run one test on each of these kernels, as CI does (as root)
 	@$(SUDO) $(BIN)/python tests/kernels/run.py --brief $(KERNELS)
@@ -132,7 +132,7 @@ test-vagrant: setup packages-vagrant packages-box $(BOX) wheels ## bring up emul
 
 # DISTRIBUTIONS="bookworm trixie" for more; PYTEST_WORDS="tests/fabric -k tap" for other tests; MIRROR=URL.
 test-distributions: setup-dev packages-distributions ## install and test on a fresh Debian 13, over this kernel (as root; half an hour)
-	@$(SUDO) $(BIN)/python tests/distributions/run.py $(DISTRIBUTIONS) --mirror "$(MIRROR)" --pytest "$(PYTEST_WORDS)"
+	@$(SUDO) $(BIN)/python tests/distributions/run.py $(DISTRIBUTIONS) --mirror="$(MIRROR)" --pytest="$(PYTEST_WORDS)"
 
 test-unit: $(VENV)/.setup-dev ## run the tests that need no root
 	@$(BIN)/pytest -m "not root" tests/unit

@@ -36,6 +36,8 @@ from kernels import guest, packages
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "kernels"
 SERIES, CACHE = ("6.1", "6.12"), "cache"
+# Where `make test` has Python's bytecode: a guest takes what is there, and cannot change it.
+PYTHON_CACHE = ROOT / "build/bytecode"
 # What tests need of a distribution's modules beside those that are loaded when they are asked for.
 LOADED = ("veth", "sch_ingress", "cls_bpf", "vxlan", "sch_fq", "bridge", "nf_tables", "tun")
 TESTS = ("tests/datapath", "tests/kernels")
@@ -112,7 +114,7 @@ def _command(tests: Sequence[str], further: str) -> str:
     return f"""
 for module in {" ".join(LOADED)}; do modprobe $module || echo "no module $module"; done
 cd {shlex.quote(str(ROOT))}
-export PYTHONPYCACHEPREFIX=/tmp/bytecode CIPU_XDP_CACHE=/mnt/{CACHE}
+export PYTHONPYCACHEPREFIX={shlex.quote(str(PYTHON_CACHE))} CIPU_XDP_CACHE=/mnt/{CACHE}
 exec {shlex.join(pytest)}
 """
 
