@@ -11,7 +11,7 @@ from run_packet import Bench
 # What goes by the clock, or takes minutes, has not time enough on an emulated CPU, which is some
 # 15 times slower.
 NOT_EMULATED = {
-    "test_hostile_tenants", "test_isolation", "test_limit_marks", "test_limits",
+    "test_busiest", "test_hostile_tenants", "test_isolation", "test_limit_marks", "test_limits",
     "test_meter_model", "test_meter_pacing", "test_nftables_witness", "test_policy_property",
     "test_session_changes", "test_session_room", "test_session_tables", "test_truncation",
 }  # fmt: skip
