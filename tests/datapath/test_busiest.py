@@ -36,7 +36,8 @@ class Clock:
     """The clock of sessions, which goes on when it is told to; each look may take its time."""
 
     def __init__(self) -> None:
-        self.began = self.now = now_ns()
+        # However short the machine has been up, what is older began after it.
+        self.began = self.now = now_ns() + 3600 * SECOND
         self.look_ns = 0
 
     def __call__(self) -> int:
