@@ -8,12 +8,13 @@ import worlds
 from policy_play import WAYS, Play
 from run_packet import Bench
 
-# What goes by the clock, or takes minutes, has not time enough on an emulated CPU, which is some
-# 15 times slower.
+# Files and tests. What goes by the clock, or takes minutes, has not time enough on an emulated
+# CPU, which is some 15 times slower.
 NOT_EMULATED = {
     "test_busiest", "test_hostile_tenants", "test_isolation", "test_limit_marks", "test_limits",
     "test_meter_model", "test_meter_pacing", "test_nftables_witness", "test_policy_property",
     "test_session_changes", "test_session_room", "test_session_tables", "test_truncation",
+    "test_a_flood_is_told_of_so_often_and_no_more", "test_what_nobody_reads_is_lost_and_counted",
 }  # fmt: skip
 
 
@@ -21,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/datapath/" in item.path.as_posix():
             item.add_marker(pytest.mark.root)
-            if item.path.stem not in NOT_EMULATED:
+            if NOT_EMULATED.isdisjoint({item.path.stem, item.name}):
                 item.add_marker(pytest.mark.kernel)
 
 
