@@ -3,7 +3,7 @@
 
 Each path is built alike (tenant, veth, host, veth, bridge, veth, host, veth,
 tenant; tenants of 1500 bytes on an underlay of 1600) and differs only in what
-the hosts do. What is measured on them is compare's business.
+the hosts do. What is measured on them is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab import built, eni, hosts, namespaces, run
+from traffic import answered, ping
 
 from cipu_xdp.loader import kernel, netns, source
 
@@ -90,6 +91,18 @@ PATHS = {
     "no overlay": routed,
     "no overlay, xdp": lambda: routed(xdp=True),
 }
+
+# Ours, as it is attached to veths if nothing else is asked for; and what it is beside.
+OURS, KERNEL, ROUTED = "tc", "kernel vxlan", "no overlay"
+BASES = (ROUTED, "no overlay, xdp", KERNEL)
+
+
+def all_up(stack: ExitStack) -> dict[str, Path]:
+    """Every path, until the stack closes; their ends have answered each other."""
+    paths = {name: stack.enter_context(path()) for name, path in PATHS.items()}
+    for path in paths.values():
+        assert answered(ping(path.client, path.address, count=3)), "a path does not carry ping"
+    return paths
 
 
 @contextmanager
