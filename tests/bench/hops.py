@@ -139,8 +139,11 @@ class Hops:
         return spent
 
     def best(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
-        """The least of a few tries, each with flows that were not sent before it."""
-        self.put(side, flows, WARM_UP, start)
+        """The least of a few tries, each with flows that were not sent before it.
+
+        A few packets warm the path up: `used(count)` flows are sent from `start` on.
+        """
+        self.put(side, flows, WARM_UP, start + BEST_OF * count)
         return min(self.send(side, flows, count, start + turn * count) for turn in range(BEST_OF))
 
     def alone(self, side: str, flows: Flows, count: int) -> float:
@@ -156,6 +159,11 @@ class Hops:
                 some = min(AT_ONCE, count - at)
                 spent += some * generator.run_xdp(ifindex, some, LIVE)
         return spent / count
+
+
+def used(count: int) -> int:
+    """How many flows it takes to measure so many packets."""
+    return BEST_OF * count + WARM_UP
 
 
 def make_veth(place: str, near: str, far: str, **words: Any) -> None:

@@ -36,7 +36,10 @@ def measure(effort: Effort) -> Result:
             tell(f"round {number + 1}")
             for protocol, said in PROTOCOLS.items():
                 for name, path in paths.items():
-                    got = sockperf.ask(path.client, path.address, effort.seconds(SECONDS), protocol)
+                    with path.used():
+                        got = sockperf.ask(
+                            path.client, path.address, effort.seconds(SECONDS), protocol
+                        )
                     for what, value in zip(
                         MEASURES, (got.rate, got.p50_us, got.p99_us), strict=True
                     ):

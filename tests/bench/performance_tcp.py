@@ -48,7 +48,8 @@ def measure(effort: Effort) -> Result:
 
 def megabits(path: Path, seconds: float, flows: int) -> float:
     """TCP's payload a second, as received."""
-    end = iperf(path.client, path.address, "-t", seconds, "-P", flows)
+    with path.used():
+        end = iperf(path.client, path.address, "-t", seconds, "-P", flows)
     received = float(end["sum_received"]["bits_per_second"]) / 1e6
     assert received > 0, "nothing was received"
     return received

@@ -43,6 +43,7 @@ FAR: dict[int, IPv4Address | IPv6Address] = {
     4: IPv4Address("10.0.200.0"), 6: IPv6Address("fd00::200:0"),
 }  # fmt: skip
 SUBNETS = ("10.0.0.0/16", "fd00::/64")
+OPENED_PORTS = range(1000, 1000 + 4096)
 FARS_PREFIX = ip_network("10.0.200.0/28")
 AT = {4: (FORWARD, BACKWARD), 6: (FORWARD_IPV6, BACKWARD_IPV6)}
 
@@ -71,10 +72,13 @@ def talk(family: int, bits: int, protocol: int = UDP, flags: int = SYN) -> Talk:
     })  # fmt: skip
 
 
-def openings(protocol: int, frames: int) -> Flows:
-    """First packets of flows to one tenant of the other host, to each port there from each here."""
+def openings(protocol: int) -> Flows:
+    """First packets of flows to one tenant of the other host, to many ports there from each here.
+
+    They are none of a talk's.
+    """
     ends = Ends(GUEST_MAC, FAR_MAC, GUEST[4], FAR[4])
-    made = [frame(ends, protocol, 0, port, flags=SYN) for port in range(1, frames + 1)]
+    made = [frame(ends, protocol, 0, port, flags=SYN) for port in OPENED_PORTS]
     return Flows(made, 16)
 
 

@@ -136,10 +136,9 @@ class WholeHost:
         self._policed, self._limited = bool(listed), limits
         self.host.load(self.model(listed, limits=limits))
 
-    @property
-    def sessions(self) -> int:
-        """How many the tenant has."""
-        return self.host.owner(WHO)["sessions"]
+    def owner(self) -> dict[str, int]:
+        """What the tenant has of sessions, and had."""
+        return self.host.owner(WHO)
 
     # What is sent through it
 
@@ -150,7 +149,8 @@ class WholeHost:
             some = min(HALF_OPEN_MAX, talk.count)
             for side in (TENANT, FABRIC):
                 self.hops.put(side, talk.sent[side], some, start)
-        assert self.sessions == talk.count, f"{self.sessions} of {talk.count} sessions were opened"
+        there = self.owner()["sessions"]
+        assert there == talk.count, f"{there} of {talk.count} sessions were opened"
 
     def best(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
         """Nanoseconds a packet, of a few tries; all of it went the way that was meant."""
