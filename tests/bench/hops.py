@@ -139,11 +139,16 @@ class Hops:
         return spent
 
     def best(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
-        """The least of a few tries, each with flows that were not sent before it.
+        """The least of a few tries, on a path that is warm; takes `used(count)` flows."""
+        self.warm_up(side, flows, count, start)
+        return self.tries(side, flows, count, start)
 
-        A few packets warm the path up: `used(count)` flows are sent from `start` on.
-        """
+    def warm_up(self, side: str, flows: Flows, count: int, start: int = 0) -> None:
+        """A few packets, of flows that no try has."""
         self.put(side, flows, WARM_UP, start + BEST_OF * count)
+
+    def tries(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
+        """The least of a few tries, each with flows that were not sent before it."""
         return min(self.send(side, flows, count, start + turn * count) for turn in range(BEST_OF))
 
     def alone(self, side: str, flows: Flows, count: int) -> float:

@@ -77,7 +77,7 @@ def measure(effort: Effort) -> Result:
             takes[f"{way}: {OURS}"] = partial(ours.best, side, flows, fast)
             takes[f"{way}: {OURS_WHOLE}"] = partial(whole.best, side, flows, fast)
             for name, host in kernel.items():
-                takes[f"{way}: {name}"] = partial(host.best, side, flows, slow)
+                takes[f"{way}: {name}"] = partial(host.hops.best, side, flows, slow)
         tell(f"{len(takes)} takes a round")
         samples = take_turns(effort.rounds, takes)
     return Result([_table(samples, way) for way in WAYS.values()], {"nanoseconds": samples},

@@ -52,7 +52,7 @@ def measure(effort: Effort) -> Result:
         tracked.police(listed, made, tracked=True)
         takes: dict[str, Take] = {GENERATOR: partial(floor.alone, TENANT, flows, count)}
         for name, host in (
-            (OURS, ours), (OURS_WHOLE, whole), (KERNEL, kernel), (TRACKED, tracked),
+            (OURS, ours), (OURS_WHOLE, whole), (KERNEL, kernel.hops), (TRACKED, tracked.hops),
         ):  # fmt: skip
             takes[name] = partial(host.best, TENANT, flows, count)
         samples = take_turns(effort.rounds, takes)
