@@ -12,8 +12,10 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,10 @@ from typing import Any
 from bench import aims, comparison, plot
 from bench.machine_facts import machine_facts
 from bench.rounds import Effort, Result, tell
+from cipu_xdp.loader.errors import CipuError
 
+# What a measurement ends with that did not come off.
+FAILURES = (AssertionError, CipuError, OSError, subprocess.SubprocessError)
 AUTOGROUP = Path("/proc/self/autogroup")
 
 
@@ -37,20 +42,32 @@ def run(bench: str, cases: Sequence[str], about: str | None) -> None:
     facts = machine_facts() | {"bench": bench, "rounds": effort.rounds, "seed": effort.seed,
                                "share": effort.share}  # fmt: skip
     results: dict[str, Any] = {}
+    failed = []
     with _first_in_line():
         for case in given.cases or cases:
-            results[case] = _measured(f"bench.{bench}_{case}", effort)
-    found = [aims.of_plain(aim) for result in results.values() for aim in result["aims"]]
+            try:
+                results[case] = _measured(f"bench.{bench}_{case}", effort)
+            except FAILURES:
+                # What others take long to measure is not to be lost by it.
+                traceback.print_exc()
+                failed.append(case)
+    _told(given, {"machine": facts, "cases": results}, earlier)
+    if failed:
+        sys.exit(f"no figures, but an error (above): {', '.join(failed)}")
+
+
+def _told(given: argparse.Namespace, whole: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+    """Aims, comparison and files."""
+    found = [aims.of_plain(aim) for case in whole["cases"].values() for aim in case["aims"]]
     if found:
         aims.table(found).show()
-    whole = {"machine": facts, "cases": results}
     if earlier:
         for table in comparison.tables(earlier, whole):
             table.show()
     if given.json:
         given.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if given.plot:
-        plot.draw(found, facts, given.plot)
+        plot.draw(found, whole["machine"], given.plot)
 
 
 def _measured(module: str, effort: Effort) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import nullcontext
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench import aims, comparison, plot, rounds, table_memory
+from bench import aims, cases, comparison, plot, rounds, table_memory
 from bench.aims import Aim
 from bench.generator import (
     FORWARD,
@@ -114,6 +118,44 @@ def test_facts_are_of_the_machine_and_do_not_name_it() -> None:
     assert set(machine_facts()) == {"kernel", "cpu", "cpus", "python", "time", "commit"}
     assert cpu_model("processor\t: 0\nmodel name\t: EPYC\nmodel name\t: other\n") == "EPYC"
     assert cpu_model("") == ""
+
+
+def run_cases(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """A bench of a case that comes off and one that does not, without priority over others."""
+
+    def measured(effort: rounds.Effort) -> rounds.Result:
+        return rounds.Result([], {"ns": [1.0] * effort.rounds}, [FASTER])
+
+    def lost(effort: rounds.Effort) -> rounds.Result:
+        raise AssertionError("3 of 4 packets came out")
+
+    for name, measure in (("good", measured), ("bad", lost)):
+        monkeypatch.setitem(sys.modules, f"bench.fake_{name}", SimpleNamespace(measure=measure))
+    monkeypatch.setattr(cases, "_first_in_line", nullcontext)
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    cases.run("fake", ("bad", "good"), None)
+
+
+def test_a_case_that_fails_leaves_the_others_their_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tmp_path / "bench.json"
+    with pytest.raises(SystemExit, match="bad"):
+        run_cases(monkeypatch, "--json", str(written), "--rounds", "3")
+    assert "3 of 4 packets came out" in capsys.readouterr().err
+    whole = json.loads(written.read_text())
+    assert list(whole["cases"]) == ["good"]
+    assert whole["cases"]["good"]["figures"] == {"ns": [1.0, 1.0, 1.0]}
+    assert {"bench": "fake", "rounds": 3, "seed": 1}.items() <= whole["machine"].items()
+
+
+def test_what_was_written_is_compared_with_what_is_measured_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = str(tmp_path / "bench.json")
+    run_cases(monkeypatch, "good", "--json", written)
+    run_cases(monkeypatch, "good", "--json", written, "--compare", written)
+    assert "good: then and now" in capsys.readouterr().out
 
 
 def test_ratios_are_round_by_round() -> None:
