@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,16 @@ SIDES = (TENANT, FABRIC)
 OTHER = {TENANT: FABRIC, FABRIC: TENANT}
 # How long frames are on each side.
 BYTES = {TENANT: FRAME_BYTES, FABRIC: TUNNELLED_BYTES}
-BEST_OF = 3
+BEST_OF, MOST_FAILED = 3, 5
 # A next hop is fresh for half a second: what is sent at once must take less.
 AT_ONCE = 1 << 16
 WARM_UP = 256
 MOST_LOST = 0.001
 ARRIVAL = struct.Struct("=QQ")
 BARE = "cxb-bare"
+
+
+Send = Callable[[str, Flows, int, int], float]
 
 
 class Beyond:
@@ -138,18 +141,25 @@ class Hops:
         assert abs(size / packets - wanted) < 1, f"{size / packets} bytes a packet came out"
         return spent
 
-    def best(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
-        """The least of a few tries, on a path that is warm; takes `used(count)` flows."""
-        self.warm_up(side, flows, count, start)
-        return self.tries(side, flows, count, start)
+    def best(
+        self, side: str, flows: Flows, count: int, start: int = 0, send: Send | None = None
+    ) -> float:
+        """The least of a few tries, each with flows that were not sent before it.
 
-    def warm_up(self, side: str, flows: Flows, count: int, start: int = 0) -> None:
-        """A few packets, of flows that no try has."""
-        self.put(side, flows, WARM_UP, start + BEST_OF * count)
-
-    def tries(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
-        """The least of a few tries, each with flows that were not sent before it."""
-        return min(self.send(side, flows, count, start + turn * count) for turn in range(BEST_OF))
+        A try that fails, for packets were lost on a busy machine, is no figure: another one
+        takes its place, if not too many do. Flows from `start` on are sent, `used(count)` at most.
+        """
+        self.put(side, flows, WARM_UP, start + (BEST_OF + MOST_FAILED) * count)
+        spent: list[float] = []
+        for turn in range(BEST_OF + MOST_FAILED):
+            try:
+                spent.append((send or self.send)(side, flows, count, start + turn * count))
+            except AssertionError:
+                if turn - len(spent) == MOST_FAILED:
+                    raise
+            if len(spent) == BEST_OF:
+                break
+        return min(spent)
 
     def alone(self, side: str, flows: Flows, count: int) -> float:
         """What making the frames up takes: they go nowhere."""
@@ -167,8 +177,8 @@ class Hops:
 
 
 def used(count: int) -> int:
-    """How many flows it takes to measure so many packets."""
-    return BEST_OF * count + WARM_UP
+    """How many flows it may take to measure so many packets."""
+    return (BEST_OF + MOST_FAILED) * count + WARM_UP
 
 
 def make_veth(place: str, near: str, far: str, **words: Any) -> None:

@@ -50,9 +50,10 @@ class First:
         """Nanoseconds a packet; each has opened a session."""
         start, self._next = self._next, self._next + used(self._count)
         before = self._host.owner()["opened"]
-        spent = self._host.best(TENANT, self._flows, self._count, start)
-        opened = self._host.owner()["opened"] - before
-        assert opened == used(self._count), f"{opened} of {used(self._count)} sessions were opened"
+        with self._host.host.counting() as counted:
+            spent = self._host.best(TENANT, self._flows, self._count, start)
+        opened, packets = self._host.owner()["opened"] - before, sum(counted.values())
+        assert opened == packets, f"{packets} packets opened {opened} sessions"
         return spent
 
 

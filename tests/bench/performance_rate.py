@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from statistics import median
 
 from bench.aims import Aim
 from bench.hops import SIDES, TENANT, Beyond, bare
@@ -112,6 +113,7 @@ def _table(samples: Samples, way: str) -> Table:
             table.rows.append((path, *cells, *[""] * (1 + len(SHOWN))))
             continue
         cells.append(middle([1e3 / max(1, each) for each in less(spent, made)], 2))
-        beside = (middle(faster(samples, way, path, base), 2) for base in SHOWN)
+        # Their spreads are those of the aims.
+        beside = (f"{median(faster(samples, way, path, base)):.2f}" for base in SHOWN)
         table.rows.append((path, *cells, *beside))
     return table

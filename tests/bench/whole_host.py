@@ -17,13 +17,14 @@ from lab import run
 from policed import in_groups
 
 from bench.generator import Flows
-from bench.hops import FABRIC, TENANT, Beyond, Hops, quiet
+from bench.hops import FABRIC, MOST_LOST, TENANT, Beyond, Hops, quiet
 from bench.policed_host import PolicedHost, with_rules
 from bench.traffic_mix import (
     FAR,
     FAR_MAC,
     FAR_VTEP,
     FARS,
+    FARS_PREFIX,
     GUEST,
     GUEST_MAC,
     HOP_MAC,
@@ -43,11 +44,13 @@ from cipu_xdp.loader.show_limits import Gauge
 WHO, UPLINK, BEYOND_UPLINK = "guest", "up0", "up1"
 # So many that nothing is ever refused.
 RATE, BURST = "1000gbit", "4gb"
-HALF_OPEN_MAX = 4096
+HALF_OPEN_MAX, OPENINGS = 4096, 3
 # What packets from a side come to; a few ask the kernel for the next hop again.
 PASSED = {TENANT: ("SENT", "SENT_BY_KERNEL"), FABRIC: ("DELIVERED", "HANDED_OVER")}
 DIRECTIONS = {TENANT: "egress", FABRIC: "ingress"}
 FAST_SHARE = 0.95
+# What the rules say that let packets to the other host's tenants pass.
+ALLOWED = (str(FARS_PREFIX), SUBNETS[1])
 
 
 @dataclass(frozen=True)
@@ -145,21 +148,28 @@ class WholeHost:
     def open(self, talk: Talk) -> None:
         """The flows' sessions, answered, and none besides."""
         self.host.forget()
+        # On a busy machine packets are lost; those that are sent again do no harm.
+        for _ in range(OPENINGS):
+            self._open(talk)
+            if self.owner()["sessions"] == talk.count:
+                return
+        raise AssertionError(f"{self.owner()['sessions']} of {talk.count} sessions were opened")
+
+    def _open(self, talk: Talk) -> None:
         # Half of the tenant's sessions at most may be half open, too.
         step = min(HALF_OPEN_MAX, talk.count // 2)
         for start in range(0, talk.count, step):
-            some = min(step, talk.count - start)
             for side in (TENANT, FABRIC):
-                self.hops.put(side, talk.sent[side], some, start)
-        there = self.owner()["sessions"]
-        assert there == talk.count, f"{there} of {talk.count} sessions were opened"
+                self.hops.put(side, talk.sent[side], min(step, talk.count - start), start)
 
     def best(self, side: str, flows: Flows, count: int, start: int = 0) -> float:
-        """Nanoseconds a packet, of a few tries; all of it went the way that was meant."""
-        self.hops.warm_up(side, flows, count, start)
+        """Nanoseconds a packet, of a few tries in which all went the way that was meant."""
+        return self.hops.best(side, flows, count, start, self._send)
+
+    def _send(self, side: str, flows: Flows, count: int, start: int) -> float:
         before = self._seen()
-        spent = self.hops.tries(side, flows, count, start)
-        self._check(side, before, self._seen())
+        spent = self.hops.send(side, flows, count, start)
+        self._check(side, count, before, self._seen())
         return spent
 
     def _seen(self) -> Seen:
@@ -169,16 +179,17 @@ class WholeHost:
         return Seen(self.host.verdicts(), self._ruled(), found)
 
     def _ruled(self) -> int:
-        """Packets that rules have let pass."""
+        """Packets that the rules have let pass which are meant to."""
         record, table = abi.record("rule_counter"), self.host.tables["rule_counters"]
         return sum(
             record.numbers(value)["packets"]
             for group in self.host.model.groups.values()
             for rule in group.rules.values()
+            if rule.cidr in ALLOWED
             for value in table.values(abi.u32(rule.number))
         )
 
-    def _check(self, side: str, before: Seen, after: Seen) -> None:
+    def _check(self, side: str, count: int, before: Seen, after: Seen) -> None:
         counted = {
             name: n - before.verdicts[name]
             for name, n in after.verdicts.items()
@@ -186,7 +197,7 @@ class WholeHost:
         }
         whole, fast = sum(counted.values()), counted.get(PASSED[side][0], 0)
         passed = sum(counted.get(name, 0) for name in PASSED[side])
-        assert passed == whole, f"not all packets passed: {counted}"
+        assert passed == whole >= count * (1 - MOST_LOST), f"not all packets passed: {counted}"
         assert fast >= FAST_SHARE * whole, f"packets went the slow way: {counted}"
         if self._policed:
             assert after.ruled - before.ruled == whole, "packets passed without a rule"
