@@ -2,9 +2,9 @@
 """How far the rate falls while every session is judged anew, a million of them.
 
 Datagrams go from the tenant to the fabric through XDP, in each session in turn,
-everything on, as fast as one core takes them. Then the rules become others
-which allow the same: from the next packet on each session is judged once more. The rate is
-that of short runs one after the other, without the generator; the dip is how
+everything on, as fast as one core takes them. Then the rules become others which
+allow the same: from its next packet on each session is judged once more. The rate
+is that of short runs one after the other, without the generator; the dip is how
 far the mean of the first 100 ms of traffic after the change lies below the
 mean before it. What the command itself takes of a CPU is not in it.
 """
@@ -108,8 +108,8 @@ def _dip(host: WholeHost, made: Talk, other: list, generator: float) -> Dip:
     judged = _generations(host)
     with host.host.counting() as counted:
         host.change(other, limits=True)
-        # Each session's next packet, and as many again.
-        after = runs(2 * made.count // run, 0)
+        # Each session's next packet, and some after it.
+        after = runs(made.count // run * 5 // 4 + 1, 0)
     fine = counted.get("SENT", 0) + counted.get("SENT_BY_KERNEL", 0)
     assert fine == sum(counted.values()), f"not all packets passed: {counted}"
     assert host.owner()["sessions"] == made.count, "sessions were lost"
