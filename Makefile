@@ -165,8 +165,9 @@ typecheck: $(VENV)/.setup-dev build/types ## check the types (mypy --strict)
 
 check: lint typecheck test-unit ## lint, typecheck and test-unit
 
-bench: setup-dev ## measure beside kernel vxlan and beside no overlay (as root)
-	@$(SUDO) $(BIN)/python tests/bench/compare.py $(BENCH)
+# BENCH="CASE... --rounds N --seed N --json FILE --plot FILE --compare FILE" for all but upgrades and enis.
+bench: setup-dev ## measure packets, connections, sessions, memory, beside kernel vxlan and bare hops (as root; 20 minutes)
+	@$(SUDO) $(BIN)/python tests/bench/performance.py $(BENCH)
 
 bench-policy: setup-dev ## measure rules, sessions, scans, beside nftables and bare tables (as root)
 	@$(SUDO) $(BIN)/python tests/bench/policy.py $(BENCH)

@@ -12,38 +12,77 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench import aims, comparison, plot
+from bench.machine_facts import machine_facts
 from bench.rounds import Effort, Result, tell
+from cipu_xdp.loader.errors import CipuError
 
+# What a measurement ends with that did not come off.
+FAILURES = (AssertionError, CipuError, OSError, subprocess.SubprocessError)
 AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def run(bench: str, cases: Sequence[str], about: str | None) -> None:
     """Measure, show, write."""
     given = _given(cases, about)
+    # Read first: what is written may be the same file.
+    earlier = json.loads(given.compare.read_text(encoding="utf-8")) if given.compare else None
     # Whoever ends it still has it take away what it made.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     effort = Effort(given.rounds, given.seed, given.share)
+    facts = machine_facts() | {"bench": bench, "rounds": effort.rounds, "seed": effort.seed,
+                               "share": effort.share}  # fmt: skip
+    results: dict[str, Any] = {}
+    failed = []
     with _first_in_line():
-        results = {
-            case: _measured(f"bench.{bench}_{case}", effort) for case in given.cases or cases
-        }
+        for case in given.cases or cases:
+            try:
+                results[case] = _measured(f"bench.{bench}_{case}", effort)
+            except FAILURES:
+                # What others take long to measure is not to be lost by it.
+                traceback.print_exc()
+                failed.append(case)
+    _told(given, {"machine": facts, "cases": results}, earlier)
+    if failed:
+        sys.exit(f"no figures, but an error (above): {', '.join(failed)}")
+
+
+def _told(given: argparse.Namespace, whole: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+    """Aims, comparison and files."""
+    found = [aims.of_plain(aim) for case in whole["cases"].values() for aim in case["aims"]]
+    if found:
+        aims.table(found).show()
+    if earlier:
+        for table in comparison.tables(earlier, whole):
+            table.show()
     if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if given.plot:
+        plot.draw(found, whole["machine"], given.plot)
 
 
 def _measured(module: str, effort: Effort) -> dict[str, Any]:
     tell(module.partition("_")[2])
+    begun = time.monotonic()
     measured: Result = importlib.import_module(module).measure(effort)
     for table in measured.tables:
         table.show()
     sys.stdout.flush()
-    return {"tables": [table.plain() for table in measured.tables], "figures": measured.figures}
+    return {
+        "seconds": round(time.monotonic() - begun, 1),
+        "tables": [table.plain() for table in measured.tables],
+        "figures": measured.figures,
+        "aims": [aim.plain() for aim in measured.aims],
+    }
 
 
 @contextmanager
@@ -66,12 +105,19 @@ def _first_in_line() -> Iterator[None]:
 
 
 def _given(cases: Sequence[str], about: str | None) -> argparse.Namespace:
-    arguments = argparse.ArgumentParser(description=about)
+    arguments = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(cases)}")
     arguments.add_argument("--rounds", type=int, default=Effort.rounds)
     arguments.add_argument("--seed", type=int, default=Effort.seed)
     arguments.add_argument("--share", type=float, default=1, help="of the usual packets and time")
-    arguments.add_argument("--json", type=Path, metavar="FILE", help="write tables and figures")
+    for name, what in (
+        ("json", "write tables and figures"),
+        ("plot", "write the aims as a PNG (performance)"),
+        ("compare", "show beside an earlier JSON of the same bench"),
+    ):
+        arguments.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
     given = arguments.parse_args()
     for case in given.cases:
         if case not in cases:

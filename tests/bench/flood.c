@@ -20,7 +20,7 @@ struct plan {
 BPF_ARRAY(plans, struct plan, 1);
 BPF_ARRAY(stops, u64, 1);	/* not 0: no more frames; what was sent stays counted */
 
-int flood(struct xdp_md *xdp)
+static inline __attribute__((always_inline)) bool is_due(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	u32 zero = 0;
@@ -28,7 +28,7 @@ int flood(struct xdp_md *xdp)
 	u64 now = bpf_ktime_get_ns(), *to = data, *stop = stops.lookup(&zero);
 
 	if (!plan || !stop || *stop || now < plan->next_ns || data + HEAD_BYTES > end)
-		return XDP_DROP;
+		return false;
 #pragma unroll
 	for (int i = 0; i < HEAD_BYTES / 8; i++)
 		to[i] = plan->head[i];
@@ -37,7 +37,19 @@ int flood(struct xdp_md *xdp)
 		plan->next_ns = now;
 	if (!plan->sent++)
 		plan->began_ns = now;
-	return XDP_PASS;
+	return true;
+}
+
+/* Into the device. */
+int flood(struct xdp_md *xdp)
+{
+	return is_due(xdp) ? XDP_PASS : XDP_DROP;
+}
+
+/* Out of it: to an XDP program at the far end of a veth. */
+int flood_across(struct xdp_md *xdp)
+{
+	return is_due(xdp) ? XDP_TX : XDP_DROP;
 }
 
 /* What the least a host can do with a frame is: nothing. */

@@ -80,11 +80,16 @@ class Load:
 
 
 @contextmanager
-def flooding(namespace: str, dev: str, frame: bytes, bps: float) -> Iterator[Load]:
-    """That many bits a second of this frame into a device, until the block ends; 0: none at all."""
+def flooding(
+    namespace: str, dev: str, frame: bytes, bps: float, *, across: bool = False
+) -> Iterator[Load]:
+    """That many bits a second of this frame into a device, until the block ends; 0: none at all.
+
+    Or `across` the veth whose far end the device is, to an XDP program.
+    """
     from bcc import BPF
 
-    program = _programs().load_func(b"flood", BPF.XDP).fd
+    program = _programs().load_func(b"flood_across" if across else b"flood", BPF.XDP).fd
     load = Load()
     load.plan(frame, round(len(frame) * 8e9 / bps) if bps else NEVER_NS)
     with netns.entered(namespace):

@@ -7,25 +7,30 @@
  */
 #include <uapi/linux/bpf.h>
 
+#ifndef FRAME_BYTES
 #define FRAME_BYTES 64
+#endif
 #define FRAMES 16384
 #define REMEMBERED 4096		/* flows of churn that are there at a time; a power of two */
-#define SOURCE_ADDRESS 26	/* offsets in a frame of IPv4 without options */
-#define PORTS 34
+#define SOURCE_ADDRESS 26	/* its offset in a frame of IPv4 without options */
+#define OFFSETS 127		/* no field that tells flows apart lies further behind */
+#define ACROSS 4		/* targets that are no programs: the far end of a veth, nobody */
+#define NOWHERE 5
 #define TC_OK 0
 #define TC_DROP 2
 
 #define inline_always static inline __attribute__((always_inline))
 
+/* The last word may go beyond the frame. */
 struct frame {
-	u64 words[FRAME_BYTES / 8];
+	u64 words[(FRAME_BYTES + 7) / 8];
 };
 
 struct plan {
 	u64 next;
 	u32 frame_bits;		/* so many frames, a power of two, in turn */
 	u32 flow_bits;		/* so many flows of each */
-	u32 port_at;		/* offset of the port that tells flows apart: 34 or 36 */
+	u32 port_at;		/* offset of the port that tells flows apart */
 	u32 address_at;		/* offset of the lower half of the address that does when ports are used up */
 	u32 target;		/* which program */
 	u32 pad;
@@ -59,6 +64,15 @@ inline_always u64 scattered(u64 number, u32 bits)
 	return number * 0xd6e8feb86659fd93ULL & mask;
 }
 
+/* Gives 16 bits of the packet, in network order, other bits. */
+inline_always void vary(void *data, void *end, u32 at, u16 with)
+{
+	u16 *field = data + (at & OFFSETS);
+
+	if ((void *)(field + 1) <= end)
+		*field ^= __builtin_bswap16(with);
+}
+
 /* The packet becomes one of the next flow; gives the target's place, or -1. */
 inline_always int become_next(void *data, void *end)
 {
@@ -66,7 +80,6 @@ inline_always int become_next(void *data, void *end)
 	struct plan *plan = plans.lookup(&zero);
 	u64 *to = data, number;
 	struct frame *frame;
-	u16 port, address;
 
 	if (!plan || data + FRAME_BYTES > end)
 		return -1;
@@ -79,11 +92,11 @@ inline_always int become_next(void *data, void *end)
 #pragma unroll
 	for (int i = 0; i < FRAME_BYTES / 8; i++)
 		to[i] = frame->words[i];
-	port = __builtin_bswap16(number);
-	address = __builtin_bswap16(number >> 16);
-	*(u16 *)(data + (plan->port_at == PORTS ? PORTS : PORTS + 2)) ^= port;
-	*(u16 *)(data + (plan->address_at == SOURCE_ADDRESS + 2 ? SOURCE_ADDRESS + 2
-								: SOURCE_ADDRESS + 6)) ^= address;
+#pragma unroll
+	for (int i = FRAME_BYTES / 8 * 4; i < FRAME_BYTES / 2; i++)
+		((u16 *)data)[i] = ((u16 *)frame)[i];
+	vary(data, end, plan->port_at, number);
+	vary(data, end, plan->address_at, number >> 16);
 	return plan->target;
 }
 
@@ -99,6 +112,10 @@ int flow_xdp(struct xdp_md *xdp)
 {
 	int target = become_next((void *)(long)xdp->data, (void *)(long)xdp->data_end);
 
+	if (target == ACROSS)
+		return XDP_TX;
+	if (target == NOWHERE)
+		return XDP_DROP;
 	targets_xdp.call(xdp, target);
 	return XDP_PASS;
 }

@@ -10,16 +10,15 @@ what it may send has to be carried, which a bare host that drops all is spared.
 
 from __future__ import annotations
 
-import re
 import statistics
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
-from lab import Built, built, eni, hosts, run, wait_for
+from lab import Built, built, eni, hosts, run
 from raw_frames import Wire
 
+from bench import sockperf
 from bench.bare import bare_device, pinned
 from bench.flood import flooding
 from bench.goodput import goodput, servers
@@ -29,7 +28,7 @@ LIMIT, LIMIT_BPS, TIMES = "50mbit", 50e6, 10
 WITHIN = 0.95
 SIZES = (64, 1514)
 FIXED = "1G"
-ECHO_PORT, SECONDS, CPU = 11111, 2, 0
+SECONDS, CPU = 2, 0
 BARE = "bare0"
 NEAR, FAR = "10.0.0.11", "10.0.0.12"
 GUEST, PEER = "10.1.0.11", "10.1.0.12"
@@ -55,13 +54,13 @@ def measure(effort: Effort) -> Result:
 
 
 @contextmanager
-def neighbours() -> Iterator[Built]:
+def neighbours(mode: str = "tc") -> Iterator[Built]:
     """Neighbour and aggressor on a host, their peers on another; the aggressor is limited."""
-    red = {"n": eni("tc", "h1", NEAR), "m": eni("tc", "h2", FAR)}
-    blue = {"a": eni("tc", "h1", GUEST), "b": eni("tc", "h2", PEER)}
+    red = {"n": eni(mode, "h1", NEAR), "m": eni(mode, "h2", FAR)}
+    blue = {"a": eni(mode, "h1", GUEST), "b": eni(mode, "h2", PEER)}
     plain = {
         "name": "bi",
-        **hosts("tc", 4, "h1", "h2"),
+        **hosts(mode, 4, "h1", "h2"),
         "vpcs": {
             "red": {"vni": 100, "subnets": ["10.0.0.0/24"], "enis": red},
             "blue": {"vni": 200, "subnets": ["10.1.0.0/24"], "enis": blue},
@@ -79,13 +78,7 @@ def serve(stack: ExitStack, lab: Built) -> None:
     """The far end answers the neighbour, until the stack closes."""
     server = lab.netns("m")
     stack.enter_context(servers([server]))
-    answering = subprocess.Popen(
-        ["ip", "netns", "exec", server, "sockperf", "server", "-p", str(ECHO_PORT)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    stack.callback(answering.wait)
-    stack.callback(answering.kill)
-    wait_for(lambda: str(ECHO_PORT) in run("ss", "-Hlun", netns=server), "the echo server")
+    sockperf.serve(stack, server)
 
 
 def scenes(lab: Built, stack: ExitStack) -> dict[str, Scene]:
@@ -109,12 +102,8 @@ def scenes(lab: Built, stack: ExitStack) -> dict[str, Scene]:
 
 def echo(lab: Built, seconds: float) -> tuple[float, float]:
     """Half of the neighbour's round trip, median and 99th percentile, in us."""
-    said = run(
-        "sockperf", "ping-pong", "-i", FAR, "-p", ECHO_PORT, "-t", round(seconds),
-        netns=lab.netns("n"),
-    )  # fmt: skip
-    found = dict(re.findall(r"percentile (50|99)\.0+ = +([\d.]+)", said))
-    return float(found["50"]), float(found["99"])
+    answers = sockperf.ask(lab.netns("n"), FAR, seconds)
+    return answers.p50_us, answers.p99_us
 
 
 def _neighbour(lab: Built, effort: Effort) -> dict[str, float]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import statistics
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from command import SCRIPT, UPLINK, Machine, machine
 
 from bench.rounds import Table, middle, tell
+from bench.table_memory import table_bytes
 from cipu_xdp.loader import maps, rows
 from cipu_xdp.loader.lab_build import inside
 from cipu_xdp.loader.overlay import Overlay
@@ -240,12 +240,7 @@ def _kernel_mb(host: Machine) -> float:
     place = Place(host.name).pins
     assert place
     with closing(Tables.open(place)) as tables:
-        total = 0
-        for fd in tables.fds().values():
-            text = Path(f"/proc/self/fdinfo/{fd}").read_text()
-            found = re.search(r"^memlock:\t(\d+)$", text, re.M)
-            total += int(found[1]) if found else 0
-    return total / (1 << 20)
+        return sum(table_bytes(fd) for fd in tables.fds().values()) / (1 << 20)
 
 
 def _store_mb(host: Machine) -> float:

@@ -60,15 +60,7 @@ class NftHop:
 
     def load(self, lines: Iterable[str]) -> None:
         """Make these lines the one chain there is."""
-        text = "\n".join(
-            ["flush ruleset", "table inet bench {", "chain forward {", CHAIN, *lines,
-             "counter drop", "}", "}"]
-        )  # fmt: skip
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.name, "nft", "-f", "-"],
-            input=text, text=True, capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[:2000]
+        load(self.name, lines)
 
     def dropped(self) -> int:
         """Packets that no rule of the chain spoke of."""
@@ -98,3 +90,16 @@ class NftHop:
         """Let conntrack forget all flows."""
         with netns.entered(self.name), NFCTSocket() as conntrack:
             conntrack.flush()
+
+
+def load(namespace: str, lines: Iterable[str]) -> None:
+    """Make these lines the one chain that there is in a namespace, of what is forwarded."""
+    text = "\n".join(
+        ["flush ruleset", "table inet bench {", "chain forward {", CHAIN, *lines,
+         "counter drop", "}", "}"]
+    )  # fmt: skip
+    done = subprocess.run(
+        ["ip", "netns", "exec", namespace, "nft", "-f", "-"],
+        input=text, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[:2000]

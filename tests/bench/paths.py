@@ -3,18 +3,19 @@
 
 Each path is built alike (tenant, veth, host, veth, bridge, veth, host, veth,
 tenant; tenants of 1500 bytes on an underlay of 1600) and differs only in what
-the hosts do. What is measured on them is compare's business.
+the hosts do. What is measured on them is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab import built, eni, hosts, namespaces, run
+from traffic import answered, ping
 
 from cipu_xdp.loader import kernel, netns, source
 
@@ -23,11 +24,22 @@ SUBNET, FIRST, SECOND = "10.0.0.0/24", "10.0.0.11", "10.0.0.12"
 
 @dataclass(frozen=True)
 class Path:
-    """A path that is up: where the client and the server are, and the server's address."""
+    """A path that is up: where the client and the server are, and the server's address.
+
+    `carried` says how many packets of the client's an overlay of ours has sent so far.
+    """
 
     client: str
     server: str
     address: str
+    carried: Callable[[], int] | None = None
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Fails if what is done in the block did not go this way."""
+        before = self.carried() if self.carried else 0
+        yield
+        assert not self.carried or self.carried() > before, "packets did not go by the overlay"
 
 
 @contextmanager
@@ -43,7 +55,12 @@ def overlay(mode: str) -> Iterator[Path]:
         for host in ("h1", "h2"):
             # Frames that XDP hands over are merged again by GRO on the uplink.
             run("ethtool", "-K", "up0", "gro", "on", netns=lab.netns(host))
-        yield Path(lab.netns("c"), lab.netns("s"), SECOND)
+
+        def carried() -> int:
+            verdicts = lab.verdicts("h1")
+            return verdicts["sent"] + verdicts["sent_by_kernel"]
+
+        yield Path(lab.netns("c"), lab.netns("s"), SECOND, carried)
 
 
 @contextmanager
@@ -90,6 +107,18 @@ PATHS = {
     "no overlay": routed,
     "no overlay, xdp": lambda: routed(xdp=True),
 }
+
+# Ours, as it is attached to veths if nothing else is asked for; and what it is beside.
+OURS, KERNEL, ROUTED = "tc", "kernel vxlan", "no overlay"
+BASES = (ROUTED, "no overlay, xdp", KERNEL)
+
+
+def all_up(stack: ExitStack) -> dict[str, Path]:
+    """Every path, until the stack closes; their ends have answered each other."""
+    paths = {name: stack.enter_context(path()) for name, path in PATHS.items()}
+    for path in paths.values():
+        assert answered(ping(path.client, path.address, count=3)), "a path does not carry ping"
+    return paths
 
 
 @contextmanager

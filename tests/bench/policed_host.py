@@ -22,7 +22,7 @@ from lab import namespaces, run
 from policed import allow, in_groups
 from run_packet import skb
 
-from bench.generator import PROGRAM, Ends, Flows, Generator
+from bench.generator import PROGRAM, VXLAN_PORT, Ends, Flows, Generator
 from cipu_xdp.loader import abi, links, netns, program, rows
 from cipu_xdp.loader import model as verbs
 from cipu_xdp.loader.model import Model
@@ -37,7 +37,10 @@ EVERYTHING = (allow("egress"), allow("ingress"))
 
 
 class PolicedHost:
-    """Tables, programs and devices in a namespace; `names` are the ENIs besides plain and sink."""
+    """Tables, programs and devices in a namespace; `names` are the ENIs besides plain and sink.
+
+    If a VTEP is given, the programs of its uplink are loaded too.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class PolicedHost:
         names: Sequence[str],
         sizes: Mapping[str, int],
         place: str = "cxb-host",
+        vtep: IPv4Address | None = None,
     ) -> None:
         stack.enter_context(namespaces(place))
         self.place = place
@@ -59,6 +63,8 @@ class PolicedHost:
             self.tables = Tables.create(directory, checked_sizes(self.sizes))
             stack.callback(self.tables.close)
             self.programs = program.load_tenant(self.tables, xdp=True)
+            if vtep:
+                self.uplink = program.load_uplink(self.tables, vtep, VXLAN_PORT, xdp=True)
         self.generator = Generator()
         self.generator.aim(self.programs.fds["tenant_ingress"], self.programs.fds["tenant_xdp"])
         self.model = self._model()

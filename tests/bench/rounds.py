@@ -63,10 +63,11 @@ class Table:
 
 @dataclass
 class Result:
-    """What a case came to: tables for people, figures for everything else."""
+    """What a case came to: tables for people, figures for everything else, and aims if any."""
 
     tables: list[Table]
     figures: dict[str, Any]
+    aims: list[Any] = field(default_factory=list)
 
 
 def tell(words: str) -> None:
