@@ -94,7 +94,7 @@ def version() -> str:
     place = Path(found.origin).parent
     if not (place / "libbcc.py").exists():
         raise _no_bcc(f"the Python module bcc in {place} is another one of that name, not BCC's")
-    return (place / "version.py").read_text() + os.uname().release
+    return (place / "version.py").read_text()
 
 
 def _wide_loads(code: bytes) -> Iterator[tuple[int, int]]:
