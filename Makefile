@@ -107,8 +107,9 @@ demo: setup ## build two hosts in namespaces, show the overlay at work, clean up
 
 # A test starts hundreds of commands: each would compile all of its modules where bytecode is not kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode $(BIN)/pytest
-# A share of the test files for each CPU, kept apart by tests/worker.
-SHARED := --dist loadfile --tx '$(shell nproc)*popen//python=$(CURDIR)/tests/worker'
+# A share of the test files for each CPU, kept apart by tests/worker. In their order, the quick ones of
+# tests/unit are last, and no CPU waits long for another.
+SHARED := --dist loadfile --no-loadscope-reorder --tx '$(shell nproc)*popen//python=$(CURDIR)/tests/worker'
 
 test: setup-dev ## run every test (as root)
 	@$(SUDO) $(PYTEST) $(SHARED)
