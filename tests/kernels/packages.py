@@ -38,6 +38,15 @@ class Kernel:
 
 def fetch(series: str, cache: Path) -> Kernel:
     """The newest kernel of a series ("6.1") that apt knows, unpacked in `cache`."""
+    try:
+        return _fetched(series, cache)
+    except SystemExit:
+        # apt may know nothing yet, or what is there no more.
+        _run("apt-get", "-qq", "update")
+        return _fetched(series, cache)
+
+
+def _fetched(series: str, cache: Path) -> Kernel:
     known = _run("apt-cache", "pkgnames", f"linux-image-{series}.").split()
     ordinary = [name for name in known if _is_ordinary(name)]
     if not ordinary:

@@ -47,6 +47,21 @@ def test_a_series_that_apt_does_not_know_is_said(
         packages.fetch("5.4", tmp_path)
 
 
+def test_where_apt_knows_nothing_yet_it_is_updated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def run(*words: str) -> str:
+        said.append(words[0] if words[0] != "apt-get" else words[-1])
+        return "linux-image-6.1.0-56-amd64" if "update" in said else ""
+
+    monkeypatch.setattr(packages, "_run", run)
+    (tmp_path / "linux-image-6.1.0-56-amd64").mkdir()
+    assert packages.fetch("6.1", tmp_path).release == "6.1.0-56-amd64"
+    assert said == ["apt-cache", "update", "apt-cache"]
+
+
 def test_the_table_says_what_passed_what_failed_and_what_was_not_run(tmp_path: Path) -> None:
     report(tmp_path, "6.12", "6.12.9", REPORT)
     report(tmp_path, "6.1", "6.1.10", REPORT.replace("virtio-net", "virtio"))
