@@ -33,6 +33,7 @@ TAG = "tag:yaml.org,2002:"
 LONGEST = 40
 # A topology has nine; libyaml's composer crashes where a file is nested without end.
 DEEPEST = 32
+TOO_DEEP = f"it is nested more than {DEEPEST} deep"
 PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
 # What JSON lets be and YAML's readers do not take.
 ODD = re.compile(r"[^ -~]")
@@ -74,9 +75,8 @@ class _Loader(_SafeLoader):
         """Called for each node before it is composed."""
         self._depth += 1
         if self._depth > DEEPEST:
-            why = f"it is nested more than {DEEPEST} deep"
             where = None if parent is None else parent.start_mark
-            raise yaml.composer.ComposerError(None, None, why, where)
+            raise yaml.composer.ComposerError(None, None, TOO_DEEP, where)
 
     def ascend_resolver(self) -> None:
         """Called for each node when it has been composed."""
@@ -147,7 +147,9 @@ def loads(text: str, tried: str = "read the text", *, as_json: bool = False) -> 
         return _from_json(text, tried) if as_json else _from_yaml(text, tried)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise BadInput(tried, f"{line}{error.problem}", "Correct that line.") from error
+        # Some versions of libyaml have a limit of their own, which text may come to first.
+        why = TOO_DEEP if "nesting depth" in (error.problem or "") else error.problem
+        raise BadInput(tried, f"{line}{why}", "Correct that line.") from error
     except RecursionError as error:
         raise BadInput(tried, "it is nested too deep", "Write it as YAML or JSON.") from error
     except (yaml.YAMLError, ValueError) as error:
