@@ -23,6 +23,7 @@
 #include "policy.h"
 #include "quota.h"
 #include "fragment.h"
+#include "opening.h"
 #include "judge.h"
 #include "bucket.h"
 #include "load.h"
